@@ -1,0 +1,134 @@
+"""What every feature extractor is, and how its features are computed tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_clusternet.image import Bands, Image
+from napari_clusternet.progress import Progress
+from napari_clusternet.tiles import Region, Tile, plan_tiles
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+    BoolArray = npt.NDArray[np.bool_]
+
+#: Default tile edge by number of spatial axes, pixels.
+TILE = {2: (512, 512), 3: (64, 64, 64)}
+
+
+class Extractor(Protocol):
+    """A fitted extractor: a pure function of a block and its validity.
+
+    Its result on a block, away from the block's inner edges by `halo`, equals its result on the
+    whole image: that is what makes tiles exact.
+    """
+
+    @property
+    def bands(self) -> Bands:
+        """Bands of the images it takes."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes of the images it takes, 2 or 3."""
+
+    @property
+    def n_features(self) -> int:
+        """Features a pixel."""
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Context per spatial axis and side, pixels."""
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """Total stride per spatial axis: a block must start at a multiple of it."""
+
+    def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
+        """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
+
+
+def extract_tile(extractor: Extractor, image: Image, tile: Tile) -> FloatArray:
+    """Read one tile with its halo and return its features (F, [Z,] Y, X), invalid pixels 0."""
+    values, valid = image.read(tile.read)
+    features = extractor(values, valid)[(slice(None), *tile.crop)]
+    features[:, ~valid[tile.crop]] = 0
+    return features
+
+
+def iter_tiles(
+    extractor: Extractor, image: Image, tile: tuple[int, ...] | None = None
+) -> Generator[tuple[Progress, Region, FloatArray], None, None]:
+    """Yield (progress, region, features) over an image, tile by tile.
+
+    Raises
+    ------
+    InputError
+        If the image's bands are not the extractor's.
+    """
+    extractor.bands.check(image, "the feature extractor")
+    plan = list(
+        plan_tiles(image.shape, tile or TILE[image.ndim], extractor.halo, extractor.multiple)
+    )
+    for i, part in enumerate(plan):
+        block = extract_tile(extractor, image, part)
+        yield Progress("computing features", i + 1, len(plan)), part.write, block
+
+
+def transform(
+    extractor: Extractor,
+    image: Image,
+    tile: tuple[int, ...] | None = None,
+    dtype: npt.DTypeLike = np.float32,
+) -> Any:
+    """Return the features (F, [Z,] Y, X) of an image: lazy (dask) if the image is lazy.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        A fitted extractor.
+    image : Image
+        An image with the extractor's bands.
+    tile : tuple of int, optional
+        Tile extent ([Z,] Y, X), pixels; rounded up to the extractor's stride.
+    dtype : dtype
+        float32 or float16.
+
+    Raises
+    ------
+    InputError
+        If the image's bands are not the extractor's.
+    """
+    if image.is_lazy:
+        return _lazy_features(extractor, image, tile or TILE[image.ndim], np.dtype(dtype))
+    features = np.empty((extractor.n_features, *image.shape), dtype)
+    for _, region, block in iter_tiles(extractor, image, tile):
+        features[(slice(None), *region)] = block
+    return features
+
+
+def _lazy_features(
+    extractor: Extractor, image: Image, tile: tuple[int, ...], dtype: np.dtype[Any]
+) -> Any:
+    """One task per output chunk, each reading its own halo (no overlap graph)."""
+    import dask
+    import dask.array as da
+
+    extractor.bands.check(image, "the feature extractor")
+    compute = dask.delayed(  # the image and extractor travel once, not once a task
+        lambda part, picture, extract: extract_tile(extract, picture, part).astype(dtype),
+        pure=False,
+    )
+    plan = plan_tiles(image.shape, tile, extractor.halo, extractor.multiple)
+    grid = tuple(-(-size // step) for size, step in zip(image.shape, tile, strict=True))
+    blocks = np.empty((1, *grid), dtype=object)
+    shared = dask.delayed(image, pure=False), dask.delayed(extractor, pure=False)
+    for index, part in zip(np.ndindex(*grid), plan, strict=True):
+        shape = tuple(s.stop - s.start for s in part.write)
+        task = compute(part, *shared)
+        blocks[(0, *index)] = da.from_delayed(task, (extractor.n_features, *shape), dtype)
+    return da.block(blocks.tolist())

@@ -1,0 +1,61 @@
+"""Families of interchangeable parts: one table of names, loaded only when asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from napari_clusternet.errors import invalid
+
+
+class Registry:
+    """A family's table, name -> "module:attribute", with third-party entries beside ours.
+
+    Parameters
+    ----------
+    family : str
+        The family's name; entry points are read from the group ``napari_clusternet.<family>``.
+    table : mapping of str to str
+        Our own entries. They win over an entry point of the same name.
+    """
+
+    def __init__(self, family: str, table: Mapping[str, str]) -> None:
+        self.family = family
+        self._table = dict(table)
+
+    def _targets(self) -> dict[str, str]:
+        plugins = {p.name: p.value for p in entry_points(group=f"napari_clusternet.{self.family}")}
+        return plugins | self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets()
+
+    def load(self, name: str, argument: str = "name") -> Any:
+        """Import and return the entry called `name`.
+
+        Parameters
+        ----------
+        name : str
+            An entry of the table.
+        argument : str
+            The argument's name in the caller, for the error message.
+
+        Raises
+        ------
+        InputError
+            If there is no such entry; the message lists the known ones and the closest.
+        """
+        targets = self._targets()
+        if not isinstance(name, str) or name not in targets:
+            close = difflib.get_close_matches(str(name), targets, n=1)
+            hint = f"Did you mean {close[0]!r}? " if close else ""
+            known = ", ".join(sorted(targets))
+            invalid(argument, name, f"no such entry in {self.family!r}", f"{hint}Known: {known}")
+        module, _, attribute = targets[name].partition(":")
+        return getattr(import_module(module), attribute)
