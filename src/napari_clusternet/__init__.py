@@ -1,0 +1,63 @@
+"""Segment satellite scenes and medical volumes by labelling clusters, not pixels.
+
+Everything named in `__all__` is imported when first used, so that importing the package loads
+neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_clusternet.api import methods, segment
+    from napari_clusternet.clusternet import ClusterNet
+    from napari_clusternet.image import Image
+    from napari_clusternet.io.labels import read_labels, write_labels
+    from napari_clusternet.io.opening import open_image
+    from napari_clusternet.session import Session
+
+    __version__: str
+
+#: Public name -> the module that defines it.
+_HOMES = {
+    "ClusterNet": "napari_clusternet.clusternet",
+    "Image": "napari_clusternet.image",
+    "Session": "napari_clusternet.session",
+    "methods": "napari_clusternet.api",
+    "open_image": "napari_clusternet.io.opening",
+    "read_labels": "napari_clusternet.io.labels",
+    "segment": "napari_clusternet.api",
+    "write_labels": "napari_clusternet.io.labels",
+}
+
+__all__ = [
+    "ClusterNet",
+    "Image",
+    "Session",
+    "__version__",
+    "methods",
+    "open_image",
+    "read_labels",
+    "segment",
+    "write_labels",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use and keep it (PEP 562)."""
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("napari-clusternet")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
