@@ -1,0 +1,19 @@
+"""Feature extractors: what a pixel looks like, as a vector.
+
+An entry is a class with ``fit(image, random_state=0)``, which measures what it needs
+(normalisation, principal components, scales) on the image and returns an immutable
+`napari_clusternet.features.base.Extractor`. Features that need a trained model are in
+`napari_clusternet.features.learned`; they are made from the model, not by name.
+"""
+
+from __future__ import annotations
+
+from napari_clusternet.registry import Registry
+
+EXTRACTORS = Registry(
+    "features",
+    {
+        "bands": "napari_clusternet.features.bands:BandFeatures",
+        "filters": "napari_clusternet.features.filters:FilterFeatures",
+    },
+)

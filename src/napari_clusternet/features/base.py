@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_clusternet.image import Bands, Image
 from napari_clusternet.progress import Progress
 from napari_clusternet.tiles import Region, Tile, plan_tiles
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import numpy.typing as npt
+
+    from napari_clusternet.image import Bands, Image
 
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]

@@ -1,0 +1,284 @@
+"""A multi-scale filter bank: smoothed intensity, edges and curvature at several scales."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_clusternet.features.bands import MAX_BANDS, Projection, sample_blocks
+from napari_clusternet.normalization import Normalizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from napari_clusternet.features.bands import Block
+    from napari_clusternet.image import Bands, Image
+
+    FloatArray = npt.NDArray[np.float32]
+    BoolArray = npt.NDArray[np.bool_]
+
+#: Scales by number of filtered axes, pixels of the finest axis. In 3D a scale of 16 would make
+#: the halo so wide that a tile of 64^3 reads 16 times its volume.
+SIGMAS = {1: (1.0, 2.0, 4.0, 8.0, 16.0), 2: (1.0, 2.0, 4.0, 8.0, 16.0), 3: (1.0, 2.0, 4.0, 8.0)}
+#: Kernels end at this many sigma: finite, so that tiles are exact.
+TRUNCATE = 3.0
+#: Axes are filtered up to this ratio of their spacing to the finest (thick slices are not).
+MAX_SPACING_RATIO = 3.0
+#: An axis is not smoothed by a kernel narrower than this, pixels.
+MIN_SIGMA = 0.3
+#: Up to this many bands the bank runs on each; above, on principal components.
+MAX_BANK_BANDS = 8
+#: Number of components the bank runs on (fewest, most), and the variance they should explain.
+BANK_COMPONENTS, BANK_VARIANCE = (3, 10), 0.995
+
+
+@dataclass(frozen=True, eq=False)
+class FilterFeatures:
+    """Gaussian intensity, gradient magnitude and Hessian eigenvalues at several scales.
+
+    The features of a pixel are its normalised bands (at most 64, else principal components), then
+    for each band (or component, above 8 bands) and scale: the intensity smoothed by a Gaussian,
+    the magnitude of its gradient, and the eigenvalues of its Hessian, smallest first. Scales are
+    in pixels of the finest axis and equal in physical units along all axes; an axis whose spacing
+    is over 3 times the finest is left out. Each feature is scaled to mean 0 and standard deviation
+    1 on a seeded sample of the image, so that all weigh the same in a distance. Invalid pixels
+    count as the mean of their band in the neighbourhood of valid ones.
+
+    Make one with `fit`.
+
+    Attributes
+    ----------
+    bands : Bands
+        Bands of the images it takes.
+    ndim : int
+        Number of spatial axes of the images it takes.
+    spacing : tuple of float
+        Pixel size ([Z,] Y, X) relative to the finest axis.
+    sigmas : tuple of float
+        Scales, pixels of the finest axis.
+    normalizer : Normalizer
+        Mean and standard deviation of each band.
+    raw, bank : Projection or None
+        Components kept as features, and those the bank runs on; None for the bands themselves.
+    shift, scale : numpy.ndarray of float32, shape (F,)
+        A feature is ``(value - shift) * scale``.
+    """
+
+    bands: Bands
+    ndim: int
+    spacing: tuple[float, ...]
+    sigmas: tuple[float, ...]
+    normalizer: Normalizer = field(repr=False)
+    raw: Projection | None = field(default=None, repr=False)
+    bank: Projection | None = field(default=None, repr=False)
+    shift: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    scale: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+    @classmethod
+    def fit(
+        cls, image: Image, random_state: int = 0, sigmas: Sequence[float] | None = None
+    ) -> FilterFeatures:
+        """Measure normalisation, components and the features' scales on `image`.
+
+        Parameters
+        ----------
+        image : Image
+            Its spacing sets the anisotropy of the filters.
+        random_state : int
+            Seed of the sample.
+        sigmas : sequence of float, optional
+            Scales, pixels of the finest axis. Default 1 to 16, in isotropic 3D 1 to 8.
+
+        Raises
+        ------
+        InputError
+            If the image has no valid pixel.
+        """
+        normalizer = Normalizer.fit([image])
+        blocks = sample_blocks(image, normalizer, random_state)
+        finest = min(image.spacing)
+        spacing = tuple(step / finest for step in image.spacing)
+        n_filtered = sum(step <= MAX_SPACING_RATIO for step in spacing)
+        raw, bank = _projections(blocks, image.n_bands)
+        scales = tuple(sigmas) if sigmas is not None else SIGMAS[n_filtered]
+        plain = cls(image.bands, image.ndim, spacing, scales, normalizer, raw, bank)
+        shift, scale = _moments(plain, blocks)
+        return replace(plain, shift=shift, scale=scale)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The spatial axes that are filtered."""
+        return tuple(i for i, step in enumerate(self.spacing) if step <= MAX_SPACING_RATIO)
+
+    @property
+    def n_features(self) -> int:
+        """Features a pixel."""
+        n_bands = len(self.bands.names)
+        n_raw = n_bands if self.raw is None else len(self.raw.components)
+        n_bank = n_bands if self.bank is None else len(self.bank.components)
+        return n_raw + n_bank * len(self.sigmas) * (2 + len(self.axes))
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Radius of the widest kernel, and one pixel for the differences."""
+        widest = self._pixel_sigmas(max(self.sigmas))
+        return tuple(
+            _radius(sigma) + 1 if axis in self.axes else 0 for axis, sigma in enumerate(widest)
+        )
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """One: a block may start anywhere."""
+        return (1,) * self.ndim
+
+    def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
+        """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
+        features = self.compute(self.normalizer(values, valid))
+        features[:, ~valid] = 0
+        return features
+
+    def compute(self, normal: FloatArray) -> FloatArray:
+        """Return features (F, [Z,] Y, X) of normalised bands (C, [Z,] Y, X)."""
+        raw = normal if self.raw is None else self.raw(normal)
+        channels = normal if self.bank is None else self.bank(normal)
+        features = np.empty((self.n_features, *normal.shape[1:]), dtype=np.float32)
+        features[: len(raw)] = raw
+        step = 2 + len(self.axes)
+
+        def fill(job: tuple[int, FloatArray, float]) -> None:
+            start, channel, sigma = job
+            out = features[start : start + step]
+            self._filter(channel, sigma, out)
+            self._standardise(out, slice(start, start + step))
+
+        jobs = [(channel, sigma) for channel in channels for sigma in self.sigmas]
+        starts = range(len(raw), self.n_features, step)
+        self._standardise(features[: len(raw)], slice(0, len(raw)))
+        with ThreadPoolExecutor(_n_threads()) as pool:  # scipy.ndimage releases the GIL
+            list(pool.map(fill, [(s, *job) for s, job in zip(starts, jobs, strict=True)]))
+        return features
+
+    def _pixel_sigmas(self, sigma: float) -> tuple[float, ...]:
+        """Return `sigma` in pixels of each axis, 0 where the axis is not smoothed."""
+        wide = [sigma / step for step in self.spacing]
+        return tuple(s if i in self.axes and s >= MIN_SIGMA else 0.0 for i, s in enumerate(wide))
+
+    def _filter(self, channel: FloatArray, sigma: float, out: FloatArray) -> None:
+        """Write smoothed intensity, gradient magnitude and Hessian eigenvalues into `out`."""
+        sigmas = self._pixel_sigmas(sigma)
+        smooth = out[0]
+        ndimage.gaussian_filter(
+            channel, sigmas, output=smooth, mode="reflect", radius=[_radius(s) for s in sigmas]
+        )
+        steps = [(axis, self.spacing[axis]) for axis in self.axes]
+        slopes = [_slope(smooth, axis, step) for axis, step in steps]
+        out[1] = np.sqrt(sum(slope * slope for slope in slopes))
+        hessian = {(i, i): _curvature(smooth, axis, step) for i, (axis, step) in enumerate(steps)}
+        for i, j in combinations(range(len(steps)), 2):
+            hessian[i, j] = _slope(slopes[i], *steps[j])
+        out[2:] = hessian_eigenvalues(hessian)
+
+    def _standardise(self, out: FloatArray, part: slice) -> None:
+        if self.shift is None or self.scale is None:
+            return
+        shape = (-1,) + (1,) * self.ndim
+        out -= self.shift[part].reshape(shape)
+        out *= self.scale[part].reshape(shape)
+
+
+def hessian_eigenvalues(hessian: dict[tuple[int, int], FloatArray]) -> FloatArray:
+    """Return the eigenvalues of symmetric matrices given by their upper triangles.
+
+    Parameters
+    ----------
+    hessian : dict of (int, int) to numpy.ndarray
+        Element (i, j), i <= j, of each pixel's matrix; 1 x 1, 2 x 2 or 3 x 3.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (D, ...)
+        Smallest first. The 3 x 3 case is the closed form of Smith (1961), in float64.
+    """
+    if len(hessian) == 1:
+        return hessian[0, 0][None]
+    if len(hessian) == 3:
+        middle = (hessian[0, 0] + hessian[1, 1]) / 2
+        spread = np.hypot((hessian[0, 0] - hessian[1, 1]) / 2, hessian[0, 1])
+        return np.stack([middle - spread, middle + spread])
+    a, b, c, d, e, f = (
+        hessian[key].astype(np.float64) for key in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+    )
+    mean = (a + b + c) / 3
+    a, b, c = a - mean, b - mean, c - mean
+    radius = np.sqrt((a * a + b * b + c * c + 2 * (d * d + e * e + f * f)) / 6)
+    determinant = a * (b * c - f * f) - d * (d * c - f * e) + e * (d * f - b * e)
+    cube = 2 * radius**3
+    ratio = np.divide(determinant, cube, out=np.zeros_like(cube), where=cube > 1e-90)
+    angle = np.arccos(np.clip(ratio, -1, 1)) / 3
+    largest = mean + 2 * radius * np.cos(angle)
+    smallest = mean + 2 * radius * np.cos(angle + 2 * np.pi / 3)
+    return np.stack([smallest, 3 * mean - largest - smallest, largest]).astype(np.float32)
+
+
+def _radius(sigma: float) -> int:
+    return int(TRUNCATE * sigma + 0.5)
+
+
+def _shifted(array: FloatArray, axis: int, by: int) -> FloatArray:
+    """Return `array` moved by one pixel along `axis`, its edge repeated."""
+    size = array.shape[axis]
+    index = np.clip(np.arange(size) + by, 0, size - 1)
+    return array.take(index, axis=axis)
+
+
+def _slope(array: FloatArray, axis: int, step: float) -> FloatArray:
+    """Return the central difference along `axis`, per pixel of the finest axis."""
+    difference = _shifted(array, axis, 1) - _shifted(array, axis, -1)
+    difference *= np.float32(0.5 / step)
+    return difference
+
+
+def _curvature(array: FloatArray, axis: int, step: float) -> FloatArray:
+    """Return the second difference along `axis`, per squared pixel of the finest axis."""
+    difference = _shifted(array, axis, 1) + _shifted(array, axis, -1) - 2 * array
+    difference *= np.float32(1 / step**2)
+    return difference
+
+
+def _projections(blocks: list[Block], n_bands: int) -> tuple[Projection | None, Projection | None]:
+    """Return the components kept as features and those the bank runs on."""
+    if n_bands <= MAX_BANK_BANDS:
+        return None, None
+    projection = Projection.fit(blocks, n_bands, min(n_bands, MAX_BANDS))
+    share = np.cumsum(projection.variance) / max(projection.variance.sum(), 1e-12)
+    fewest, most = BANK_COMPONENTS
+    bank = projection.first(int(np.clip(np.searchsorted(share, BANK_VARIANCE) + 1, fewest, most)))
+    return (projection if n_bands > MAX_BANDS else None), bank
+
+
+def _moments(
+    extractor: FilterFeatures, blocks: list[Block]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return each feature's mean, and 1 / standard deviation (0 if constant), on the blocks."""
+    count, total, squares = 0, np.zeros(extractor.n_features), np.zeros(extractor.n_features)
+    for normal, valid in blocks:
+        values = extractor.compute(normal)[:, valid]
+        count += values.shape[1]
+        total += values.sum(axis=1, dtype=np.float64)
+        squares += np.einsum("fn,fn->f", values, values, dtype=np.float64)
+    mean = total / max(count, 1)
+    std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 1e-6)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def _n_threads() -> int:
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)

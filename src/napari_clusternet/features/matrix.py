@@ -1,0 +1,124 @@
+"""`FeatureMatrix`: one row of features for every valid pixel, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clusternet.errors import invalid
+from napari_clusternet.features.base import Extractor, iter_tiles
+from napari_clusternet.image import Image
+from napari_clusternet.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.floating]
+    BoolArray = npt.NDArray[np.bool_]
+    IntArray = npt.NDArray[np.integer]
+
+#: Above this size the rows are kept in float16; arithmetic on them is float32 all the same.
+HALF_PRECISION_BYTES = 1 << 30
+
+
+class FeatureMatrix:
+    """Features as rows, with the way from a pixel to its row.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray of float32 or float16, shape (n_valid, n_features)
+        Feature vectors of the valid pixels, in C order of the pixels.
+    valid : numpy.ndarray of bool, shape ([Z,] Y, X)
+        Which pixels have a row.
+    """
+
+    def __init__(self, rows: FloatArray, valid: BoolArray) -> None:
+        self.rows = rows
+        self.valid = valid
+        self._row_of: IntArray | None = None if valid.all() else _ranks(valid)
+
+    @property
+    def n_features(self) -> int:
+        """Features a pixel."""
+        return int(self.rows.shape[1])
+
+    def take(self, pixels: IntArray) -> FloatArray:
+        """Feature vectors (n, n_features) in float32 of valid pixels, given by flat index."""
+        rows = pixels if self._row_of is None else self._row_of[pixels]
+        return self.rows[rows].astype(np.float32, copy=False)
+
+    def scatter(self, ids: IntArray) -> npt.NDArray[np.uint16]:
+        """Lay one id per row out over the image: uint16 ([Z,] Y, X), 0 where invalid."""
+        if self._row_of is None:
+            return ids.astype(np.uint16).reshape(self.valid.shape)
+        canvas = np.zeros(self.valid.shape, np.uint16)
+        canvas[self.valid] = ids
+        return canvas
+
+
+def _ranks(valid: BoolArray) -> IntArray:
+    return np.cumsum(valid.reshape(-1), dtype=np.int64) - 1
+
+
+def collect(
+    extractor: Extractor, image: Image
+) -> Generator[Progress, None, FeatureMatrix]:
+    """Compute an image's features tile by tile into a `FeatureMatrix`.
+
+    Raises
+    ------
+    InputError
+        If the image has no valid pixel, or not the extractor's bands.
+    """
+    valid = valid_pixels(image)
+    ranks = _ranks(valid).reshape(valid.shape)
+    n_values = int(valid.sum()) * extractor.n_features
+    dtype = np.float16 if 4 * n_values > HALF_PRECISION_BYTES else np.float32
+    rows = np.empty((int(valid.sum()), extractor.n_features), dtype)
+    for progress, region, block in iter_tiles(extractor, image):
+        inside = valid[region]
+        rows[ranks[region][inside]] = block[:, inside].T
+        yield progress
+    return FeatureMatrix(rows, valid)
+
+
+def from_array(array: Any, image: Image) -> FeatureMatrix:
+    """Build a `FeatureMatrix` from a user's own features.
+
+    Parameters
+    ----------
+    array : array-like, shape (n_features, [Z,] Y, X)
+        Features of every pixel of `image`. Rows with NaN or infinity count as invalid pixels.
+
+    Raises
+    ------
+    InputError
+        If the shape does not fit the image or no pixel is valid.
+    """
+    features = np.asarray(array)
+    if features.ndim != image.ndim + 1 or features.shape[1:] != image.shape:
+        invalid("features", features, f"the image is {image.shape}", "Give (n_features, [Z,] Y, X)")
+    if features.dtype.kind not in "biuf":
+        invalid("features", features, "not real numbers", "Give floats")
+    valid = valid_pixels(image) & np.isfinite(features).all(axis=0)
+    if not valid.any():
+        invalid("features", features, "no pixel is valid", "Check NaN values and nodata")
+    return FeatureMatrix(np.ascontiguousarray(features[:, valid].T.astype(np.float32)), valid)
+
+
+def valid_pixels(image: Image) -> BoolArray:
+    """Return which pixels of an image are valid, bool ([Z,] Y, X).
+
+    Raises
+    ------
+    InputError
+        If none is.
+    """
+    valid = np.empty(image.shape, dtype=bool)
+    for region in image.blocks():
+        valid[region] = image.read(region)[1]
+    if not valid.any():
+        invalid("image", image.name, "no pixel is valid", "Check nodata, the mask and NaN values")
+    return valid
