@@ -1,0 +1,125 @@
+"""From what a user names as features to rows of features; and clusters applied to other images."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clusternet.clustering import assign
+from napari_clusternet.config import Mode
+from napari_clusternet.features import EXTRACTORS
+from napari_clusternet.features.base import Extractor, iter_tiles
+from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
+from napari_clusternet.history import ClusterState
+from napari_clusternet.image import Image
+from napari_clusternet.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from napari_clusternet.clusternet import ClusterNet
+
+
+def extractor_steps(
+    image: Image, features: Any, mode: Mode, random_state: int
+) -> Generator[Progress, None, Extractor]:
+    """Find, fit or train the extractor that `features` names.
+
+    Parameters
+    ----------
+    image : Image
+        The image to fit to.
+    features : ClusterNet or str
+        A fitted model, ``"learn"``, ``"auto"`` or a name of the features family. ``"auto"`` is the
+        filter bank in enhanced mode, which answers in seconds, and ``"learn"`` in paper mode.
+    mode : {"enhanced", "paper"}
+        How ``"learn"`` trains.
+    random_state : int
+        Seed.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or the model does not take this image.
+    """
+    if features == "auto":
+        features = "learn" if mode == "paper" else "filters"
+    if features == "learn":
+        from napari_clusternet.clusternet import ClusterNet
+
+        preset = "paper" if mode == "paper" else "quick"
+        features = ClusterNet.from_preset(preset, random_state=random_state)
+        yield from features.fit_steps([image])
+    if not isinstance(features, str):
+        extractor: Extractor = features.extractor_
+    else:
+        extractor = EXTRACTORS.load(features, "features").fit(image, random_state=random_state)
+    extractor.bands.check(image, "the feature extractor")
+    return extractor
+
+
+def is_model(features: Any) -> bool:
+    """Whether `features` is an estimator of step 1 rather than an array or a name."""
+    return hasattr(features, "fit_steps") and hasattr(features, "transform")
+
+
+def feature_steps(
+    image: Image, features: "ClusterNet | str | npt.ArrayLike", mode: Mode, random_state: int
+) -> Generator[Progress, None, tuple[Extractor | None, FeatureMatrix]]:
+    """Return the extractor (None for an array) and one row of features a valid pixel.
+
+    Raises
+    ------
+    InputError
+        If `features` does not fit the image.
+    """
+    if not isinstance(features, str) and not is_model(features):
+        return None, from_array(features, image)
+    extractor = yield from extractor_steps(image, features, mode, random_state)
+    matrix = yield from collect(extractor, image)
+    return extractor, matrix
+
+
+def cluster_ids(
+    rows: npt.NDArray[np.floating], base: npt.NDArray[np.float32], state: ClusterState
+) -> npt.NDArray[np.int64]:
+    """Cluster ids of feature vectors: the first centroids, then every split and merge since.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape (n, n_features)
+        Feature vectors.
+    base : numpy.ndarray of float32, shape (k, n_features)
+        Centroids of the first clustering.
+    state : ClusterState
+        Its `divides` are replayed in order.
+    """
+    ids = assign(rows, base).astype(np.int64) + 1
+    for divide in state.divides:
+        there = np.flatnonzero(ids == divide.source)
+        if there.size:
+            parts = assign(rows[there], divide.centroids)
+            ids[there] = np.asarray(divide.ids)[parts]
+    return ids
+
+
+def predict_steps(
+    extractor: Extractor, image: Image, base: npt.NDArray[np.float32], state: ClusterState
+) -> Generator[Progress, None, npt.NDArray[np.unsignedinteger]]:
+    """Label another image tile by tile; yields `Progress`, returns labels ([Z,] Y, X).
+
+    Raises
+    ------
+    InputError
+        If the image's bands are not the extractor's.
+    """
+    table = np.concatenate([[0], state.classes])
+    labels = np.zeros(image.shape, np.uint8 if table.max() <= 255 else np.uint16)
+    for progress, region, block in iter_tiles(extractor, image):
+        valid = image.read(region)[1]
+        rows = np.ascontiguousarray(block[:, valid].T)
+        labels[region][valid] = table[cluster_ids(rows, base, state)]
+        yield progress
+    return labels

@@ -1,0 +1,207 @@
+"""`Partition`: which pixel belongs to which cluster, with an index of every cluster's pixels."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_clusternet.errors import invalid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    IntArray = npt.NDArray[np.integer]
+    Segment = tuple[int, int]
+
+#: Largest cluster id: wider Labels layers cost napari ten times as much.
+MAX_CLUSTER_ID = 65535
+#: Pixels a look-up handles at a time, small enough to stay in cache.
+_LOOKUP_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Move:
+    """One exact change of a partition: pixels that went from one cluster to another.
+
+    Attributes
+    ----------
+    source, target : int
+        Cluster ids.
+    pixels : numpy.ndarray of int
+        `source`'s pixels before the move, in index order.
+    moved : numpy.ndarray of bool
+        Which of `pixels` went to `target`.
+    """
+
+    source: int
+    target: int
+    pixels: IntArray
+    moved: npt.NDArray[np.bool_]
+
+
+class Partition:
+    """A map of cluster ids with the pixels of every cluster at hand.
+
+    Splitting or merging touches only the pixels of the clusters concerned.
+
+    Parameters
+    ----------
+    cluster_map : numpy.ndarray of uint16, shape ([Z,] Y, X)
+        Cluster id 1..K per pixel, 0 where there is none (invalid pixels). Taken over, not copied.
+    """
+
+    def __init__(self, cluster_map: npt.NDArray[np.uint16]) -> None:
+        self.cluster_map = cluster_map
+        self._flat = cluster_map.reshape(-1)
+        index = np.uint32 if cluster_map.size < 2**32 else np.int64
+        self._order = np.argsort(self._flat, kind="stable").astype(index)
+        counts = np.bincount(self._flat)
+        stops = np.cumsum(counts)
+        self._segments: list[list[Segment]] = [
+            [(int(stop - n), int(stop))] if n else []
+            for n, stop in zip(counts[1:], stops[1:], strict=True)
+        ]
+
+    @property
+    def n_ids(self) -> int:
+        """Highest cluster id in use or used before; ids of merged clusters stay empty."""
+        return len(self._segments)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Pixels of each cluster id 1..n_ids, shape (n_ids,)."""
+        return np.array([self.size(i + 1) for i in range(self.n_ids)], dtype=np.int64)
+
+    def size(self, cluster: int) -> int:
+        """Pixels of one cluster."""
+        return sum(stop - start for start, stop in self._segments[cluster - 1])
+
+    def members(self, cluster: int) -> IntArray:
+        """Flat pixel indices of one cluster."""
+        parts = [self._order[start:stop] for start, stop in self._segments[cluster - 1]]
+        return parts[0] if len(parts) == 1 else np.concatenate([self._order[:0], *parts])
+
+    def sample(self, cluster: int, n: int) -> IntArray:
+        """`n` pixels of a cluster, evenly spaced through its index; repeated if it has fewer."""
+        pixels = self.members(cluster)
+        return pixels[np.arange(n) * pixels.size // n]
+
+    def move(self, source: int, target: int, moved: npt.NDArray[np.bool_]) -> Move:
+        """Move some pixels of `source` to `target`, which may be the next new id.
+
+        Parameters
+        ----------
+        source, target : int
+            Cluster ids; ``target == n_ids + 1`` makes a new cluster.
+        moved : numpy.ndarray of bool
+            One flag for each of ``members(source)``.
+
+        Raises
+        ------
+        InputError
+            If all 65535 ids are in use.
+        """
+        if target > MAX_CLUSTER_ID:
+            invalid("target", target, "all cluster ids are in use", "Merge clusters first")
+        if target == self.n_ids + 1:
+            self._segments.append([])
+        pixels = self.members(source).copy()
+        step = Move(source, target, pixels, moved)
+        self._apply(step)
+        return step
+
+    def redo(self, step: Move) -> None:
+        """Apply a recorded move again."""
+        if step.target == self.n_ids + 1:
+            self._segments.append([])
+        self._apply(step)
+
+    def undo(self, step: Move) -> None:
+        """Take a recorded move back; it must be the last one that was applied.
+
+        Ids and the order of `source`'s index come back exactly.
+        """
+        gone = int(step.moved.sum())
+        held = self._segments[step.target - 1]
+        kept, returned = _cut(held, sum(b - a for a, b in held) - gone)
+        self._segments[step.target - 1] = kept
+        segments = _join(self._segments[step.source - 1] + returned)
+        self._segments[step.source - 1] = segments
+        self._write(segments, step.pixels)
+        self._flat[step.pixels[step.moved]] = step.source
+        if step.target == self.n_ids and not kept:
+            self._segments.pop()
+
+    def _apply(self, step: Move) -> None:
+        segments = self._segments[step.source - 1]
+        stay, go = step.pixels[~step.moved], step.pixels[step.moved]
+        self._write(segments, np.concatenate([stay, go]))
+        kept, given = _cut(segments, stay.size)
+        self._segments[step.source - 1] = kept
+        self._segments[step.target - 1] = self._segments[step.target - 1] + given
+        self._flat[go] = step.target
+
+    def _write(self, segments: list[Segment], pixels: IntArray) -> None:
+        done = 0
+        for start, stop in segments:
+            self._order[start:stop] = pixels[done : done + stop - start]
+            done += stop - start
+
+
+def _cut(segments: list[Segment], n: int) -> tuple[list[Segment], list[Segment]]:
+    """Cut a list of segments after its first `n` places."""
+    first: list[Segment] = []
+    rest: list[Segment] = []
+    for start, stop in segments:
+        middle = min(stop, start + n)
+        if middle > start:
+            first.append((start, middle))
+        if middle < stop:
+            rest.append((middle, stop))
+        n -= middle - start
+    return first, rest
+
+
+def _join(segments: list[Segment]) -> list[Segment]:
+    """Sort segments and join those that touch, so that undo leaves no fragments behind."""
+    joined: list[Segment] = []
+    for start, stop in sorted(segments):
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def look_up(table: npt.NDArray[np.generic], ids: IntArray) -> npt.NDArray[np.generic]:
+    """Return ``table[ids]`` for a large map of ids, block by block on two threads.
+
+    Parameters
+    ----------
+    table : numpy.ndarray, shape (n_ids + 1,)
+        Value for each id, id 0 included.
+    ids : numpy.ndarray of int
+        Any shape, C-contiguous.
+
+    Returns
+    -------
+    numpy.ndarray of `table`'s dtype, shape of `ids`
+    """
+    flat = ids.reshape(-1)
+    values = np.empty(flat.shape, table.dtype)
+
+    def fill(start: int) -> None:
+        stop = start + _LOOKUP_BLOCK
+        values[start:stop] = table[flat[start:stop]]
+
+    starts = range(0, flat.size, _LOOKUP_BLOCK)
+    if flat.size < 8 * _LOOKUP_BLOCK:
+        for start in starts:
+            fill(start)
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(fill, starts))
+    return values.reshape(ids.shape)
