@@ -1,0 +1,1 @@
+"""Parts of the command line; `napari_clusternet.cli` is the entry."""

@@ -1,0 +1,121 @@
+"""The commands: arguments in, one call of the API, a few lines out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import napari_clusternet as cn
+from napari_clusternet.errors import invalid
+from napari_clusternet.progress import Callback
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MODEL_SUFFIX = ".safetensors"
+SESSION_SUFFIX = ".clusternet"
+
+
+def demo(options: argparse.Namespace, callback: Callback) -> None:
+    """Run `napari_clusternet.demo.run_demo` and print its report."""
+    from napari_clusternet.demo import run_demo
+
+    report = run_demo(options.folder, options.seed, options.device, callback)
+    print(report)
+
+
+def _grid(options: argparse.Namespace) -> dict[str, Any]:
+    return {"axes": options.axes, "spacing": options.spacing}
+
+
+def _check_suffix(argument: str, path: str, suffix: str) -> None:
+    if Path(path).suffix != suffix:
+        invalid(argument, path, f"not a *{suffix} file", f"Name it {Path(path).stem}{suffix}")
+
+
+def fit(options: argparse.Namespace, callback: Callback) -> None:
+    """Learn features and save the model."""
+    _check_suffix("--output", options.output, MODEL_SUFFIX)
+    images = [cn.open_image(path, **_grid(options)) for path in options.images]
+    chosen = {
+        "mode": options.mode,
+        "n_clusters": options.clusters,
+        "n_epochs": options.epochs,
+        "random_state": options.seed,
+        "device": options.device,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    model = cn.ClusterNet.from_preset(options.preset, **given)
+    model.fit(images, callback=callback, checkpoint=options.checkpoint)
+    model.save(options.output)
+    print(f"model: {options.output}")
+
+
+def _features(text: str) -> Any:
+    return cn.ClusterNet.load(text) if text.endswith(MODEL_SUFFIX) else text
+
+
+def segment(options: argparse.Namespace, callback: Callback) -> None:
+    """Segment an image from strokes and write the labels, and the session if asked for."""
+    if options.session is not None:
+        _check_suffix("--session", options.session, SESSION_SUFFIX)
+        if options.method != "clusternet":
+            invalid("--session", options.session, f"method {options.method!r} has no session",
+                    "Leave it out, or use --method clusternet")  # fmt: skip
+    image = cn.open_image(options.image, **_grid(options))
+    strokes = cn.read_labels(options.strokes)
+    settings: dict[str, Any] = {
+        "features": _features(options.features),
+        "mode": options.mode,
+        "threshold": options.threshold,
+        "n_clusters": options.clusters,
+        "random_state": options.seed,
+        "callback": callback,
+    }
+    if options.session is None:
+        labels = cn.segment(image, strokes, method=options.method, **settings)
+    else:
+        session = cn.Session(image, **settings)
+        labels = session.update(strokes)
+        session.save(options.session)
+        print(f"session: {options.session}")
+    cn.write_labels(options.output, labels, like=image)
+    print(f"labels: {options.output}")
+    _print_shares(labels)
+
+
+def _print_shares(labels: npt.NDArray[Any]) -> None:
+    import numpy as np
+
+    values, counts = np.unique(labels, return_counts=True)
+    for value, count in zip(values, counts, strict=True):
+        name = f"class {value}" if value else "none"
+        print(f"  {name:<9} {count:>12} px {100 * count / labels.size:6.2f} %")
+
+
+def score(options: argparse.Namespace, callback: Callback) -> None:
+    """Print the metrics of labels against a truth."""
+    from napari_clusternet.metrics import evaluate
+
+    result = evaluate(cn.read_labels(options.labels), cn.read_labels(options.truth))
+    del callback  # too quick to show
+    print(json.dumps(result) if options.json else result)
+
+
+def info(options: argparse.Namespace, callback: Callback) -> None:
+    """Print what a file holds, or what is installed here."""
+    from napari_clusternet._cli import describe
+
+    del callback  # too quick to show
+    if options.file is None:
+        lines = describe.installation()
+    elif options.file.endswith(MODEL_SUFFIX):
+        lines = describe.model(cn.ClusterNet.load(options.file))
+    elif options.file.endswith(SESSION_SUFFIX):
+        lines = describe.session(cn.Session.load(options.file))
+    else:
+        lines = describe.image(cn.open_image(options.file, axes=options.axes))
+    for name, value in lines.items():
+        print(f"{name + ':':<14} {value}")
