@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from napari_clusternet.clustering._passes import Pass
 from napari_clusternet.clustering._rows import raise_nonfinite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_clusternet.clustering._passes import Centers
     from napari_clusternet.clustering._rows import FloatArray, Rows
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 _SCORES = 1 << 26
 
 
-def _chunks(
-    rows: Rows, centers: Centers, device: str
-) -> Iterator[tuple[slice, Any, Any, Any]]:
+def _chunks(rows: Rows, centers: Centers, device: str) -> Iterator[tuple[slice, Any, Any, Any]]:
     """Yield (rows, centred rows, labels, squared distances) as tensors on the device."""
     import torch
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,8 @@ import numpy as np
 from napari_clusternet.clustering._rows import CHUNK, raise_nonfinite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from napari_clusternet.clustering._rows import FloatArray, Rows
 
 Result = TypeVar("Result")
@@ -22,33 +23,38 @@ Result = TypeVar("Result")
 #: Scores (rows x centroids) a thread holds at a time: small enough for its cache.
 _SCORES = 1 << 20
 
+#: Each pass uses all cores and changes torch's default for new threads while it runs.
+_ONE_AT_A_TIME = threading.Lock()
 
-def in_order(
-    task: Callable[[slice], Result], n_rows: int, n_threads: int | None = None
-) -> Iterator[tuple[slice, Result]]:
-    """Yield ``(rows, task(rows))`` for chunks of rows, computed on threads, in row order.
+
+def for_chunks(
+    task: Callable[[slice], Result],
+    n_rows: int,
+    merge: Callable[[Result], None],
+    n_threads: int | None = None,
+) -> None:
+    """Run `task` on chunks of rows on threads and `merge` its results in row order.
 
     The chunks are the same whatever the number of threads, and each thread's linear algebra
-    runs on itself alone, so sums taken in this order are repeatable to the bit.
+    runs on itself alone, so sums merged in this order are repeatable to the bit.
     """
     import torch
 
-    threads = torch.get_num_threads()
-    chunks = (slice(i, min(i + CHUNK, n_rows)) for i in range(0, n_rows, CHUNK))
-    waiting: deque[tuple[slice, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(n_threads or threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for chunk in chunks:
-            waiting.append((chunk, pool.submit(task, chunk)))
-            if len(waiting) > 4 * (n_threads or threads):  # bounds the partial sums held
-                rows, future = waiting.popleft()
-                yield rows, future.result()
-        while waiting:
-            rows, future = waiting.popleft()
-            yield rows, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # the pool's setting is also the default of new threads
+    with _ONE_AT_A_TIME:
+        threads = torch.get_num_threads()
+        workers = n_threads or threads
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for start in range(0, n_rows, CHUNK):
+                waiting.append(pool.submit(task, slice(start, min(start + CHUNK, n_rows))))
+                if len(waiting) > 4 * workers:  # bounds the partial sums held
+                    merge(waiting.popleft().result())
+            while waiting:
+                merge(waiting.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # the pool's setting became that of new threads
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Centers:
     @cached_property
     def shift(self) -> FloatArray:
         """Mean of the centroids, shape (d,)."""
-        return self.values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean: FloatArray = self.values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
 
     @cached_property
     def centred(self) -> FloatArray:
@@ -104,27 +111,32 @@ class Nearest:
             import torch
 
             k, d = self.centers.values.shape
-            self._local.buffers = torch.empty(self.block, d), torch.empty(self.block, k)
+            self._local.buffers = torch.empty(CHUNK, d), torch.empty(self.block, k)
         return self._local.buffers  # type: ignore[no-any-return]
+
+    def centred(self, chunk: slice) -> FloatArray:
+        """Return the thread's buffer of a chunk's rows as `blocks` filled it, shape (m, d)."""
+        rows: FloatArray = self._buffers()[0].numpy()[: chunk.stop - chunk.start]
+        return rows
 
     def blocks(self, chunk: slice) -> Iterator[tuple[slice, FloatArray, Any, FloatArray]]:
         """Yield (rows, centred rows, labels, scores of the labels) for blocks of a chunk.
 
-        The arrays are buffers: they hold until the next block.
+        The rows are a buffer of the thread: they hold until its next chunk.
         """
         import torch
 
         row_buffer, score_buffer = self._buffers()
         for start in range(chunk.start, chunk.stop, self.block):
             part = slice(start, min(start + self.block, chunk.stop))
-            m = part.stop - part.start
-            x = row_buffer[:m].numpy()  # a copy: aligned, float32, whatever the input's layout
+            block = row_buffer[start - chunk.start : part.stop - chunk.start]
+            x = block.numpy()  # a copy: aligned, float32, whatever the input's layout
             np.subtract(self.rows[part], self.centers.shift, out=x, casting="unsafe")
-            scores = score_buffer[:m]
-            torch.addmm(self.centers.bias, row_buffer[:m], self.centers.weights, out=scores)
+            scores = score_buffer[: len(x)]
+            torch.addmm(self.centers.bias, block, self.centers.weights, out=scores)
             found = scores.numpy()
             labels = found.argmin(axis=1)
-            best = found[np.arange(m), labels]
+            best = found[np.arange(len(x)), labels]
             if not np.isfinite(best).all():  # any NaN or inf in a row reaches its best score
                 raise_nonfinite(self.rows, start + int((~np.isfinite(best)).argmax()))
             yield part, x, labels, best
@@ -166,23 +178,27 @@ def cpu_pass(rows: Rows, centers: Centers, n_threads: int | None = None) -> Pass
     """Assign every row and sum rows by centroid; float64 totals merged in row order."""
     nearest = Nearest(rows, centers)
     found = Pass.empty(len(rows), centers)
-    k, d = centers.values.shape
+    k = len(centers.values)
 
     def task(chunk: slice) -> tuple[Any, Any, Any]:
-        size = chunk.stop - chunk.start
-        kept, within = np.empty((size, d), np.float32), np.zeros(k)
+        within = np.zeros(k)
         for part, x, labels, best in nearest.blocks(chunk):
-            kept[part.start - chunk.start : part.stop - chunk.start] = x
             found.labels[part] = labels
             distances = np.maximum(best + np.einsum("ij,ij->i", x, x), 0)
             within += np.bincount(labels, distances, minlength=k)
         labels = found.labels[chunk]
-        return _sum_by_label(kept, labels, k), np.bincount(labels, minlength=k), within
+        return (
+            _sum_by_label(nearest.centred(chunk), labels, k),
+            np.bincount(labels, minlength=k),
+            within,
+        )
 
-    for _, (sums, counts, within) in in_order(task, len(rows), n_threads):
-        found.sums += sums
-        found.counts += counts
-        found.within += within
+    def merge(part: tuple[Any, Any, Any]) -> None:
+        found.sums += part[0]
+        found.counts += part[1]
+        found.within += part[2]
+
+    for_chunks(task, len(rows), merge, n_threads)
     return found
 
 
@@ -192,4 +208,4 @@ def _sum_by_label(x: FloatArray, labels: Any, k: int) -> FloatArray:
 
     n = len(x)
     ones, ends = np.ones(n, np.float32), np.arange(n + 1, dtype=np.int32)
-    return csc_array((ones, labels, ends), shape=(k, n)) @ x  # type: ignore[no-any-return]
+    return csc_array((ones, labels, ends), shape=(k, n)) @ x

@@ -99,3 +99,15 @@ def draw(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
     if size >= len(rows):
         return rows
     return rows[np.sort(rng.choice(len(rows), size, replace=False, shuffle=False))]
+
+
+def mean_variance(rows: Rows) -> float:
+    """Return the mean over features of the variance, chunk by chunk in float64."""
+    shift = rows[0].astype(np.float64)
+    total, squares = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    for start in range(0, len(rows), CHUNK):
+        block = rows[start : start + CHUNK] - shift
+        total += block.sum(axis=0)
+        squares += np.square(block).sum(axis=0)
+    variance = squares / len(rows) - (total / len(rows)) ** 2
+    return float(variance.mean())

@@ -1,4 +1,4 @@
-"""First centroids: k-means++ or random rows; always distinct points."""
+"""Where centroids start and move to: distinct first rows, means, and splits when empty."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from napari_clusternet.clustering._rows import check_rows, draw, refuse_nonfinit
 from napari_clusternet.errors import invalid
 
 if TYPE_CHECKING:
+    from napari_clusternet.clustering._passes import Pass
     from napari_clusternet.clustering._rows import FloatArray, Rows
 
 #: k-means++ costs k passes over its rows, so it is given few: 8 a centroid, but at least 4096.
@@ -17,6 +18,12 @@ _ROWS_PER_SEED, _LEAST_ROWS = 8, 4096
 
 #: Squared distances under this share of the largest are rounding: the points are the same.
 _SAME = 1e-10
+
+#: Half the gap between the halves of a split cluster, in its RMS radius per feature.
+_SPLIT = 0.1
+
+#: Mean squared radius under this share of the centroids' is rounding: identical points.
+_POINT = 1e-6
 
 
 def seed_centers(rows: Rows, k: int, init: Any, rng: np.random.Generator) -> FloatArray:
@@ -77,3 +84,37 @@ def _plus_plus(rows: Rows, k: int, rng: np.random.Generator) -> list[int]:
             break  # every row is already a centroid
         chosen.append(int(total.searchsorted(rng.random() * total[-1], side="right")))
     return chosen
+
+
+def update_centers(found: Pass, centers: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return the means of each centroid's rows; empty clusters split the largest.
+
+    Parameters
+    ----------
+    found : Pass
+        Sums and counts of a pass.
+    centers : array of shape (k, d)
+        The centroids of that pass; an empty one that nothing can be split for keeps its place.
+    rng : numpy.random.Generator
+        Source of the small steps apart.
+    """
+    counts = found.counts[:, None]
+    means = found.sums / np.maximum(counts, 1) + found.shift
+    moved = np.where(counts > 0, means, centers).astype(np.float32)
+    empty = np.flatnonzero(found.counts == 0)
+    if not empty.size:
+        return moved
+    radius = found.within / np.maximum(found.counts, 1)
+    spread = np.square(centers - found.shift).sum(axis=1).max()
+    size = np.where(radius > _POINT * spread, found.counts, 0).astype(float)
+    for j in empty:
+        largest = int(size.argmax())
+        if size[largest] < 2:
+            break
+        step = rng.standard_normal(moved.shape[1]) * _SPLIT
+        step *= np.sqrt(radius[largest] / moved.shape[1])
+        moved[j] = moved[largest] + step
+        moved[largest] -= step.astype(np.float32)
+        size[largest] = size[j] = size[largest] / 2
+        radius[j] = radius[largest]
+    return moved

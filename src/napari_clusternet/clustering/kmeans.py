@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,33 +10,28 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from napari_clusternet.clustering._rows import (
-    CHUNK,
     check_count,
     check_rows,
     draw,
     generator,
+    mean_variance,
     refuse_nonfinite,
     sample_length,
 )
-from napari_clusternet.clustering._seeding import seed_centers
+from napari_clusternet.clustering._seeding import seed_centers, update_centers
 from napari_clusternet.clustering.lloyd import assign, run_pass
 from napari_clusternet.device import select_device
 from napari_clusternet.progress import Progress, drain
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import numpy.typing as npt
 
-    from napari_clusternet.clustering._passes import Pass
     from napari_clusternet.clustering._rows import FloatArray, Rows
 
 #: Lloyd iterations on a sample; more change the inertia of all rows by less than 0.1 %.
 _SAMPLE_ITERATIONS = 15
-
-#: Half the gap between the halves of a split cluster, in its RMS radius per feature.
-_SPLIT = 0.1
-
-#: Mean squared radius under this share of the centroids' is rounding: identical points.
-_POINT = 1e-6
 
 
 class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -130,10 +124,10 @@ class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         sample = draw(rows, size, rng)
         centers = seed_centers(sample, self.n_clusters, self.init, rng)
         limit = self.max_iter if exact else min(self.max_iter, _SAMPLE_ITERATIONS)
-        still = self.tol * _mean_variance(sample)
+        still = self.tol * mean_variance(sample)
         total, done = limit if exact else limit + self.polish, 0
         last: npt.NDArray[np.int32] | None = None
-        for done in range(1, limit + 1):  # noqa: B007
+        for done in range(1, limit + 1):
             found = run_pass(sample, centers, device)
             moved = update_centers(found, centers, rng)
             step, centers = float(np.square(moved - centers).sum(dtype=np.float64)), moved
@@ -238,46 +232,15 @@ class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "cluster_centers_")
         rows = check_rows(X, self.n_features_in_)
-        return assign(rows, self.cluster_centers_, device=select_device(self.device).name)
+        labels = np.empty(len(rows), np.int32)
+        device = select_device(self.device).name
+        assign(rows, self.cluster_centers_, out=labels, device=device)
+        return labels
 
     def fit_predict(self, X: Any, y: Any = None) -> npt.NDArray[np.int32]:  # noqa: N803
         """Return the cluster of each row of `X`, found by `fit`."""
         self.fit(X)
         return self.labels_ if hasattr(self, "labels_") else self.predict(X)
-
-
-def update_centers(found: Pass, centers: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return the means of each centroid's rows; empty clusters split the largest.
-
-    Parameters
-    ----------
-    found : Pass
-        Sums and counts of a pass.
-    centers : array of shape (k, d)
-        The centroids of that pass; an empty one that nothing can be split for keeps its place.
-    rng : numpy.random.Generator
-        Source of the small steps apart.
-    """
-    counts = found.counts[:, None]
-    means = found.sums / np.maximum(counts, 1) + found.shift
-    moved = np.where(counts > 0, means, centers).astype(np.float32)
-    empty = np.flatnonzero(found.counts == 0)
-    if not empty.size:
-        return moved
-    radius = found.within / np.maximum(found.counts, 1)
-    spread = np.square(centers - found.shift).sum(axis=1).max()
-    size = np.where(radius > _POINT * spread, found.counts, 0).astype(float)
-    for j in empty:
-        largest = int(size.argmax())
-        if size[largest] < 2:
-            break
-        step = rng.standard_normal(moved.shape[1]) * _SPLIT
-        step *= np.sqrt(radius[largest] / moved.shape[1])
-        moved[j] = moved[largest] + step
-        moved[largest] -= step.astype(np.float32)
-        size[largest] = size[j] = size[largest] / 2
-        radius[j] = radius[largest]
-    return moved
 
 
 def k_means(
@@ -310,15 +273,3 @@ def k_means(
     model = KMeans(n_clusters, **options)
     labels = model.fit_predict(X)
     return model.cluster_centers_, labels, model.inertia_
-
-
-def _mean_variance(rows: Rows) -> float:
-    """Mean over features of the variance, chunk by chunk in float64."""
-    shift = rows[0].astype(np.float64)
-    total, squares = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for start in range(0, len(rows), CHUNK):
-        block = rows[start : start + CHUNK] - shift
-        total += block.sum(axis=0)
-        squares += np.square(block).sum(axis=0)
-    variance = squares / len(rows) - (total / len(rows)) ** 2
-    return float(variance.mean())

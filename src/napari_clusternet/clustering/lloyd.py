@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from napari_clusternet.clustering._accelerator import accelerator_assign, accelerator_pass
-from napari_clusternet.clustering._passes import Centers, Nearest, Pass, cpu_pass, in_order
+from napari_clusternet.clustering._passes import Centers, Nearest, Pass, cpu_pass, for_chunks
 from napari_clusternet.clustering._rows import check_rows, refuse_nonfinite
 from napari_clusternet.errors import invalid
 
@@ -145,8 +145,7 @@ def assign(
                 squared = np.maximum(best + np.einsum("ij,ij->i", x, x), 0)
                 np.sqrt(squared, out=distances[part])
 
-    for _ in in_order(task, len(rows), n_threads):
-        pass
+    for_chunks(task, len(rows), lambda _: None, n_threads)
     return (labels, distances) if return_distance else labels
 
 
