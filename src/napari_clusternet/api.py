@@ -6,8 +6,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_clusternet.classify import STROKE_METHODS
 from napari_clusternet.classify.base import check_strokes
 from napari_clusternet.config import SESSION, Mode
@@ -18,6 +16,7 @@ from napari_clusternet.progress import Callback, Progress, drain
 from napari_clusternet.session import Session
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     LabelArray = npt.NDArray[np.unsignedinteger]

@@ -66,7 +66,7 @@ def is_model(features: Any) -> bool:
 
 
 def feature_steps(
-    image: Image, features: "ClusterNet | str | npt.ArrayLike", mode: Mode, random_state: int
+    image: Image, features: ClusterNet | str | npt.ArrayLike, mode: Mode, random_state: int
 ) -> Generator[Progress, None, tuple[Extractor | None, FeatureMatrix]]:
     """Return the extractor (None for an array) and one row of features a valid pixel.
 

@@ -91,7 +91,7 @@ def suggest(partition: Partition, state: ClusterState, n: int) -> list[Suggestio
 
 
 def _inner_pixel(partition: Partition, cluster: int) -> tuple[int, ...]:
-    """The sampled pixel whose neighbourhood belongs most to the cluster."""
+    """Find the sampled pixel whose neighbourhood belongs most to the cluster."""
     ids = partition.cluster_map
     pixels = partition.sample(cluster, _CANDIDATES)
     positions = np.stack(np.unravel_index(pixels, ids.shape), axis=1)

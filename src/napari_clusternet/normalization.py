@@ -1,4 +1,4 @@
-"""One global normalisation: per-band mean and standard deviation over the training set (2.2, 3.2)."""
+"""One global normalisation: per-band mean and standard deviation (sections 2.2 and 3.2)."""
 
 from __future__ import annotations
 
