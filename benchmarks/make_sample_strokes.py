@@ -9,6 +9,7 @@ below). Run once; the results are stored in the package:
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel
@@ -96,7 +97,7 @@ def draw(shape: tuple[int, int], classes: dict[int, list[list[tuple[int, int]]]]
     strokes = np.zeros(shape, np.uint8)
     for label, polylines in classes.items():
         for points in polylines:
-            for start, end in zip(points, points[1:], strict=False):
+            for start, end in pairwise(points):
                 strokes[line(*start, *end)] = label
     return strokes
 
@@ -112,7 +113,7 @@ def wander(inside: np.ndarray, start: np.ndarray, rng: np.random.Generator) -> l
                 break
             path.append(pixel)
             heading += rng.uniform(-TURN, TURN)
-            point = point + (np.sin(heading), np.cos(heading))
+            point += np.sin(heading), np.cos(heading)
         if len(path) > len(best):
             best = path
     return best

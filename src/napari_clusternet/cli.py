@@ -33,7 +33,10 @@ Every command explains itself: napari-clusternet segment --help
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, examples: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    examples: str,
 ) -> argparse.ArgumentParser:
     """Add a command with the options that all commands share."""
     parser = commands.add_parser(
@@ -91,7 +94,9 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("strokes", metavar="STROKES", help="0 none, 1..K class; the image's grid")
-    parser.add_argument("-o", "--output", required=True, metavar="LABELS", help="*.tif, *.nii.gz ...")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="LABELS", help="*.tif, *.nii.gz ..."
+    )
     add_clustering_options(parser)
     add_grid_options(parser)
 

@@ -1,0 +1,1 @@
+"""The plugin: the only home of napari, qtpy and magicgui."""

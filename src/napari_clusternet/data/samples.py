@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +72,13 @@ class Sample:
         """
         from napari_clusternet.io.opening import open_image
 
-        image = open_image(self.image, axes=self.axes, spacing=self.spacing)
-        units = image.units if self.unit is None else (self.unit,) * image.ndim
-        return replace(
-            image, name=self.name, units=units, band_names=self.band_names or image.band_names
+        return open_image(
+            self.image,
+            axes=self.axes,
+            spacing=self.spacing,
+            units=self.unit,
+            band_names=self.band_names or None,
+            name=self.name,
         )
 
     @cached_property
@@ -109,7 +112,7 @@ SAMPLES: dict[str, Sample] = {
         axes="CYX",
         spacing=(20.0, 20.0),
         unit="metre",
-        rgb=(8, 4, 2),
+        rgb=(9, 3, 1),
     ),
     "sentinel2": Sample(
         name="sentinel2",
