@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Mode = Literal["enhanced", "paper"]
 
 
 @dataclass(frozen=True)
 class ClusterNetDefaults:
-    """Step 1 (`napari_clusternet.ClusterNet`); the paper's section 3.4 where it names a value."""
+    """Step 1 (`napari_clusternet.ClusterNet`); the paper's section 3.4 where it names a value.
+
+    Each field is described at the parameter of the same name of `napari_clusternet.ClusterNet`.
+    """
 
     n_features: int = 64
     n_clusters: int = 800
@@ -20,6 +23,36 @@ class ClusterNetDefaults:
     patch: int = 512
     mode: Mode = "enhanced"
     clusterer: str = "kmeans"
+    device: str = "auto"
+    precision: str = "auto"
+    random_state: int | None = None
+    channels: tuple[int, ...] | None = None
+    learning_rate: float = 2e-3
+    loss_pixels: int | None = 8192
+    cluster_pixels: int | None = 65536
+    cluster_iterations: int = 3
+    temperature: float = 0.1
+    sharpness: float = 0.05
+    jitter: float = 0.1
+    reconstruction: float = 1.0
+    patience: int | None = None
+    checkpoint_seconds: float = 30.0
+
+
+#: Changes to `ClusterNetDefaults`, by preset (`ClusterNet.from_preset`).
+CLUSTERNET_PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"n_clusters": 256, "n_epochs": 12, "patch": 128, "cluster_pixels": 16384},
+    "balanced": {"patch": 256},
+    "paper": {
+        "mode": "paper",
+        "loss_pixels": None,
+        "cluster_pixels": None,
+        "learning_rate": 1e-3,
+    },
+}
+
+#: U-Net widths, finest level first, by number of spatial axes: well under a million parameters.
+UNET_CHANNELS = {2: (16, 24, 32, 48), 3: (16, 24, 32)}
 
 
 @dataclass(frozen=True)

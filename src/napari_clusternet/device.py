@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from napari_clusternet.errors import invalid, missing_extra
@@ -64,6 +64,11 @@ def _bfloat16_supported(kind: str) -> bool:
     return False
 
 
+@cache  # long work asks for its device again and again
+def _announce(name: str, reason: str) -> None:
+    logger.info("device %s: %s", name, reason)
+
+
 def select_device(device: str = "auto", precision: str = "auto") -> Device:
     """Choose the device and the training precision, and log the choice.
 
@@ -101,5 +106,5 @@ def select_device(device: str = "auto", precision: str = "auto") -> Device:
     label = torch.cuda.get_device_name(name) if kind == "cuda" else kind.upper()
     why = "native bfloat16" if native else "no native bfloat16 here"
     reason = f"{label}, training in {dtype} ({why})"
-    logger.info("device %s: %s", name, reason)
+    _announce(name, reason)
     return Device(name, dtype, reason)
