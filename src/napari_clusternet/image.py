@@ -179,7 +179,9 @@ class Image:
         if len(names) != data.shape[0]:
             invalid("band_names", names, f"the image has {data.shape[0]} bands", "Name each once")
         if mask is not None and tuple(mask.shape) != tuple(data.shape[1:]):
-            invalid("mask", mask, f"the image is {tuple(data.shape[1:])}", "Give a mask of its shape")
+            invalid(
+                "mask", mask, f"the image is {tuple(data.shape[1:])}", "Give a mask of its shape"
+            )
         return cls(
             data, matrix, tuple(unit_list), tuple(names), crs, nodata, mask, name, source, (),
             dict(extra or {}),
@@ -323,7 +325,9 @@ def _affine_matrix(
     if affine is None:
         steps = np.ones(ndim) if spacing is None else np.asarray(spacing, dtype=float)
         if steps.shape != (ndim,) or not np.isfinite(steps).all() or (steps <= 0).any():
-            invalid("spacing", spacing, "not a positive size per axis", f"Give {ndim} positive numbers")
+            invalid(
+                "spacing", spacing, "not a positive size per axis", f"Give {ndim} positive numbers"
+            )
         return np.diag([*steps, 1.0])
     if spacing is not None:
         invalid("spacing", spacing, "given together with affine", "Give only one of the two")

@@ -37,9 +37,7 @@ class Progress:
 Callback = Callable[[Progress], object]
 
 
-def drain(
-    steps: Generator[Progress, None, Result], callback: Callback | None = None
-) -> Result:
+def drain(steps: Generator[Progress, None, Result], callback: Callback | None = None) -> Result:
     """Run `steps` to its end, passing each `Progress` to `callback`; return its result.
 
     An exception raised by `callback` (``KeyboardInterrupt`` included) closes the generator,

@@ -62,9 +62,7 @@ def _ranks(valid: BoolArray) -> IntArray:
     return np.cumsum(valid.reshape(-1), dtype=np.int64) - 1
 
 
-def collect(
-    extractor: Extractor, image: Image
-) -> Generator[Progress, None, FeatureMatrix]:
+def collect(extractor: Extractor, image: Image) -> Generator[Progress, None, FeatureMatrix]:
     """Compute an image's features tile by tile into a `FeatureMatrix`.
 
     Raises
