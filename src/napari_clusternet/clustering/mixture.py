@@ -57,7 +57,9 @@ class GaussianMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     init : "kmeans", means of shape (k, d), or (weights, means, covariances)
         Where to start; the shapes of the three are (k,), (k, d), (k, d).
     sample_size : "auto", int or None
-        Rows to learn from; "auto" is 64 a component, None is all.
+        Rows to learn from before polishing; "auto" is 64 a component, None is all.
+    polish : int
+        EM iterations over all rows after those on a sample.
     random_state : None, int or numpy.random.Generator
         Seed. The same seed, rows and device give the same result to the bit.
     device : str
@@ -70,13 +72,13 @@ class GaussianMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     means_, covariances_ : arrays of shape (k, d), float64
         Mean and variance of each component and feature.
     lower_bound_ : float
-        Mean log likelihood of a row learned from, before the last step.
+        Mean log likelihood of a row, before the last iteration, of the rows it looked at.
     n_iter_ : int
-        EM iterations run.
+        EM iterations run, polishing included.
     converged_ : bool
-        Whether `tol` was reached.
+        Whether `tol` was reached before polishing.
     inertia_ : float
-        Expected sum of squared distances to the component means, over all rows fitted.
+        Expected sum of squared distances of all rows to the component means.
     n_features_in_ : int
         Features, d.
     """
@@ -93,6 +95,7 @@ class GaussianMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         reg_covar: float = 1e-6,
         init: Any = "kmeans",
         sample_size: int | str | None = "auto",
+        polish: int = 1,
         random_state: Any = None,
         device: str = "auto",
     ) -> None:
@@ -103,6 +106,7 @@ class GaussianMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.reg_covar = reg_covar
         self.init = init
         self.sample_size = sample_size
+        self.polish = polish
         self.random_state = random_state
         self.device = device
 
@@ -136,15 +140,21 @@ class GaussianMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         rows, rng, device = self._start(X)
         sample = draw(rows, sample_length(self.sample_size, len(rows), self.n_components), rng)
         mixture = self._first(sample, rng, device)
+        polish = self.polish if len(sample) < len(rows) else 0
+        total = self.max_iter + polish
         self.converged_, before = False, -np.inf
         for turn in range(1, self.max_iter + 1):
             mixture, likelihood = self._step(sample, mixture, device, len(rows))
             self.n_iter_ = turn
-            yield Progress("Gaussian mixture", turn, self.max_iter, {"likelihood": likelihood})
+            yield Progress("Gaussian mixture", turn, total, {"likelihood": likelihood})
             self.converged_ = likelihood - before < self.tol
             if self.converged_:
                 break
             before = likelihood
+        for turn in range(self.max_iter + 1, total + 1):
+            mixture, likelihood = self._step(rows, mixture, device, len(rows))
+            self.n_iter_ += 1
+            yield Progress("Gaussian mixture, all rows", turn, total, {"likelihood": likelihood})
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
@@ -181,6 +191,7 @@ class GaussianMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[Rows, np.random.Generator, str]:
         check_count("n_components", self.n_components)
         check_count("max_iter", self.max_iter)
+        check_count("polish", self.polish, 0)
         if self.covariance_type != "diag":
             invalid("covariance_type", self.covariance_type, "not offered", "Use 'diag'")
         rows = check_rows(X, n_features)
