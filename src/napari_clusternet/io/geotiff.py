@@ -1,0 +1,206 @@
+"""GeoTIFF and cloud-optimised GeoTIFF, through rasterio (extra ``geo``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_clusternet.errors import invalid, missing_extra
+from napari_clusternet.image import Image
+from napari_clusternet.io.base import OpenOptions, check_claim, reading, unit_name
+from napari_clusternet.io.lazy import FileArray, stamp_of, to_dask
+from napari_clusternet.io.tiff import FORMAT as TIFF
+from napari_clusternet.io.tiff import has_geo_tags, with_levels
+
+_HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+
+
+def _rasterio() -> Any:
+    if find_spec("rasterio") is None:
+        missing_extra("rasterio", "geo", "A georeferenced TIFF")
+    import rasterio
+
+    return rasterio
+
+
+@contextmanager
+def _dataset(path: Path, level: int | None = None) -> Iterator[Any]:
+    """Open a GeoTIFF, or one of its overviews; GDAL guesses no other format from the content."""
+    import warnings
+
+    rasterio = _rasterio()
+    options = {} if level is None else {"OVERVIEW_LEVEL": level}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, driver="GTiff", sharing=False, **options) as dataset:
+            yield dataset
+
+
+@dataclass(frozen=True)
+class _Bands(FileArray):
+    """Some bands of a GeoTIFF, (C, Y, X); datasets are not thread-safe, so each read opens one."""
+
+    indexes: tuple[int, ...] = ()
+    level: int | None = None
+
+    def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+        from rasterio.windows import Window
+
+        bands, rows, columns = region
+        with _dataset(self.path, self.level) as dataset:
+            window = Window.from_slices(rows, columns)
+            values: npt.NDArray[Any] = dataset.read(list(self.indexes[bands]), window=window)
+            return values
+
+
+@dataclass(frozen=True)
+class _Mask(FileArray):
+    """A GeoTIFF's own validity, (Y, X): mask band or alpha, or per-band nodata values."""
+
+    indexes: tuple[int, ...] = ()
+    level: int | None = None
+
+    def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+        from rasterio.windows import Window
+
+        with _dataset(self.path, self.level) as dataset:
+            masks = dataset.read_masks(list(self.indexes), window=Window.from_slices(*region))
+            valid: npt.NDArray[Any] = (masks > 0).all(axis=0)
+            return valid
+
+
+class GeoTiffFormat:
+    """Georeferenced TIFF; see `napari_clusternet.io.base.Format`."""
+
+    name = "geotiff"
+    suffixes = (".tif", ".tiff")
+    writes = True
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether the file is a TIFF with geo tags."""
+        return TIFF.sniff(path) and has_geo_tags(path)
+
+    def open(self, path: Path, options: OpenOptions) -> Image:
+        """Open by windows, with overviews as levels and the mask band or alpha as mask."""
+        _rasterio()
+        stamp = stamp_of(path)
+        if options.axes is not None and options.axes.upper() not in ("CYX", "YX"):
+            invalid("axes", options.axes, "a GeoTIFF is read as 'CYX'", "Leave axes= out")
+        with reading(path), _dataset(path) as dataset:
+            shape = (dataset.count, dataset.height, dataset.width)
+            native = dataset.block_shapes[0]
+            check_claim(path, shape, "complex128", n_bands=shape[0], chunk=native)
+            fields, indexes, own_mask = _fields(dataset)
+            dtype = _numpy_dtype(dataset.dtypes)
+            n_levels = len(dataset.overviews(1))
+        images = []
+        for level in [None, *range(n_levels)]:
+            with reading(path), _dataset(path, level) as dataset:
+                size = (dataset.height, dataset.width)
+            shape = (len(indexes), *size)
+            pixels = _Bands(path, shape, dtype, stamp, indexes, level)
+            mask = _Mask(path, size, np.dtype(bool), stamp, own_mask, level) if own_mask else None
+            images.append(
+                Image.from_array(
+                    to_dask(pixels, (len(indexes), *native)), axes="CYX", name=path.name,
+                    mask=None if mask is None else to_dask(mask, native), source=path,
+                    complex_values=options.complex_values, **fields,
+                )
+            )  # fmt: skip
+        return with_levels(images)
+
+    def write_labels(
+        self, path: Path, labels: npt.NDArray[Any], like: Image, class_names: dict[int, str]
+    ) -> None:
+        """Write one band, tiled and deflated, nodata 0: label 0 is a pixel without a class."""
+        rasterio = _rasterio()
+        profile = {
+            "driver": "GTiff", "count": 1, "dtype": labels.dtype.name, "nodata": 0,
+            "height": labels.shape[0], "width": labels.shape[1], "crs": like.crs,
+            "transform": _geotransform(like), "compress": "deflate",
+            "tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER",
+        }  # fmt: skip
+        with rasterio.open(path, "w", **profile) as dataset:
+            dataset.write(labels, 1)
+            dataset.set_band_description(1, "labels")
+            dataset.update_tags(1, **{f"CLASS_{k}": name for k, name in class_names.items()})
+
+
+def _fields(dataset: Any) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
+    """Return arguments of `Image.from_array`, the bands to read, the bands that give the mask."""
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    alpha = [i for i, c in zip(dataset.indexes, dataset.colorinterp, strict=True)
+             if c == ColorInterp.alpha]  # fmt: skip
+    indexes = tuple(i for i in dataset.indexes if i not in alpha) or tuple(dataset.indexes)
+    flags = dataset.mask_flag_enums[indexes[0] - 1]
+    nodata = [dataset.nodatavals[i - 1] for i in indexes]
+    same = len({str(value) for value in nodata}) == 1
+    own: tuple[int, ...] = ()
+    if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+        own = indexes[:1]
+    elif not same:
+        own = indexes
+    described = [dataset.descriptions[i - 1] for i in indexes]
+    names = [text or f"band_{i + 1}" for i, text in enumerate(described)]
+    tags = dataset.tags(indexes[0])
+    classes = {int(k[6:]): v for k, v in tags.items() if k.startswith("CLASS_") and k[6:].isdigit()}
+    transform = tuple(dataset.transform)[:6]
+    fields = {
+        "affine": _affine(transform),
+        "crs": _crs(dataset.crs),
+        "units": _unit(dataset.crs),
+        "band_names": names,
+        "nodata": nodata[0] if same and nodata[0] is not None else None,
+        "extra": {"geotransform": transform, "class_names": classes},
+    }
+    return fields, indexes, own
+
+
+def _numpy_dtype(names: tuple[str, ...]) -> np.dtype[Any]:
+    """Return the type that holds every band; GDAL's complex integers are read as complex64."""
+    known = ["complex64" if name == "complex_int16" else name for name in names]
+    return np.result_type(*[np.dtype(name) for name in known])
+
+
+def _affine(transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Return index (row, column) of a pixel's centre -> world (y, x).
+
+    A GeoTIFF's transform maps (column, row) of pixel *corners* to (x, y).
+    """
+    a, b, c, d, e, f = transform
+    return np.array([[e, d, f], [b, a, c], [0, 0, 1.0]]) @ _HALF
+
+
+def _geotransform(like: Image) -> Any:
+    """Return the transform of pixel corners; the source's own, to the last bit, if unchanged."""
+    from affine import Affine
+
+    own = like.extra.get("geotransform")
+    if own is not None and np.array_equal(_affine(own), like.affine):
+        return Affine(*own)
+    (e, d, f), (b, a, c), _ = (like.affine @ np.linalg.inv(_HALF)).tolist()
+    return Affine(a, b, c, d, e, f)
+
+
+def _crs(crs: Any) -> str | None:
+    if not crs:
+        return None
+    code = crs.to_epsg(confidence_threshold=100)
+    return f"EPSG:{code}" if code else str(crs.to_wkt())
+
+
+def _unit(crs: Any) -> str:
+    if not crs:
+        return "pixel"
+    return "degree" if crs.is_geographic else unit_name(crs.linear_units)
+
+
+FORMAT = GeoTiffFormat()

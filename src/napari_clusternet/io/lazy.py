@@ -1,0 +1,173 @@
+"""Arrays that live in a file: read on demand, picklable, and wary of files that change."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_clusternet.io.base import reading, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dask.array as da
+
+Slices = tuple[slice, ...]
+
+#: Bytes a dask chunk aims at: many times a file's own tile, so that the task graph stays small.
+CHUNK_BYTES = 16 << 20
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Return what tells whether a file changed: its size and modification time."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class FileArray:
+    """Pixels in a file, sliced on demand.
+
+    Subclasses implement `read`. Instances hold no open file, so they can be pickled and sent to
+    another process.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    shape : tuple of int
+    dtype : numpy.dtype
+    stamp : tuple of int
+        Size and time of the file when it was opened; a later change is an error, not a mixture.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
+    stamp: tuple[int, int]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def read(self, region: Slices) -> npt.NDArray[Any]:
+        """Read a region, one slice of step 1 within bounds per axis."""
+        raise NotImplementedError
+
+    @property
+    def stamped(self) -> Path:
+        """The file whose size and time are in `stamp`."""
+        return self.path
+
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        """Read what a basic index (slices and integers) selects."""
+        region, rest = _bounds(key, self.shape)
+        with reading(self.path):
+            if stamp_of(self.stamped) != self.stamp:
+                refuse(self.path, "the file changed after it was opened", "Open it again")
+            block = np.asarray(self.read(region))
+        expected = tuple(s.stop - s.start for s in region)
+        if block.shape != expected:
+            refuse(self.path, f"a block of {expected} came as {block.shape}", "Export it again")
+        return block.astype(self.dtype, copy=False)[rest]
+
+
+@dataclass(frozen=True)
+class WholeFileArray(FileArray):
+    """Pixels of a file that can only be decoded as a whole; the last few are kept in memory.
+
+    Subclasses implement `load`.
+    """
+
+    def load(self) -> npt.NDArray[Any]:
+        """Decode the whole file."""
+        raise NotImplementedError
+
+    def read(self, region: Slices) -> npt.NDArray[Any]:
+        """Read a region of the decoded file."""
+        return _WHOLE.get(self)[region]
+
+
+class _WholeFiles:
+    """The last few decoded files, by what identifies them."""
+
+    limit = 2
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._held: OrderedDict[WholeFileArray, npt.NDArray[Any]] = OrderedDict()
+
+    def get(self, source: WholeFileArray) -> npt.NDArray[Any]:
+        with self._lock:  # held while decoding: other threads want the same file
+            if source not in self._held:
+                self._held[source] = source.load()
+            self._held.move_to_end(source)
+            while len(self._held) > self.limit:
+                self._held.popitem(last=False)
+            return self._held[source]
+
+
+_WHOLE = _WholeFiles()
+
+
+def to_dask(source: FileArray, native: Sequence[int]) -> da.Array:
+    """Wrap a file's pixels as a dask array.
+
+    Parameters
+    ----------
+    source : FileArray
+    native : sequence of int
+        The file's own chunk, tile or strip; dask chunks are multiples of it.
+    """
+    import dask.array as da
+    from dask.base import tokenize
+
+    chunks = grow_chunks(source.shape, native, np.dtype(source.dtype).itemsize)
+    name = f"{type(source).__name__}-{tokenize(repr(source))}"
+    meta = np.empty((0,) * source.ndim, dtype=source.dtype)
+    return da.from_array(
+        source, chunks=chunks, name=name, asarray=False, fancy=False, inline_array=True, meta=meta
+    )
+
+
+def grow_chunks(shape: Sequence[int], native: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Return a multiple of the native chunk of about `CHUNK_BYTES`, as square as it goes.
+
+    Only the last three axes grow: more channels in a chunk would be read in vain.
+    """
+    chunk = [min(int(c), int(n)) for c, n in zip(native, shape, strict=True)]
+    while math.prod(chunk) * itemsize * 2 <= CHUNK_BYTES:
+        short = [i for i in range(max(0, len(shape) - 3), len(shape)) if chunk[i] < shape[i]]
+        if not short:
+            break
+        axis = min(short, key=lambda i: (chunk[i], -i))
+        chunk[axis] = min(2 * chunk[axis], int(shape[axis]))
+    return tuple(chunk)
+
+
+def _bounds(key: Any, shape: tuple[int, ...]) -> tuple[Slices, tuple[Any, ...]]:
+    """Split an index into a plain bounding region and the rest to apply to it."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in keys:
+        at = keys.index(Ellipsis)
+        keys[at : at + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
+    keys += [slice(None)] * (len(shape) - len(keys))
+    region, rest = [], []
+    for item, length in zip(keys, shape, strict=True):
+        if isinstance(item, slice):
+            picked = range(length)[item]
+            low, high = (min(picked[0], picked[-1]), max(picked[0], picked[-1]) + 1) if picked else (0, 0)
+            region.append(slice(low, high))
+            rest.append(slice(None, None, picked.step) if picked.step != 1 else slice(None))
+        else:
+            index = range(length)[item]
+            region.append(slice(index, index + 1))
+            rest.append(0)
+    return tuple(region), tuple(rest)

@@ -1,0 +1,222 @@
+"""TIFF, OME-TIFF and ImageJ TIFF, through tifffile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_clusternet.image import Image
+from napari_clusternet.io._ome import class_names_of, ome_grid, ome_labels_metadata
+from napari_clusternet.io.base import (
+    OpenOptions,
+    check_claim,
+    keep_axes,
+    level_affine,
+    reading,
+    refuse,
+    unit_name,
+)
+from napari_clusternet.io.lazy import FileArray, stamp_of, to_dask
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
+_GDAL_NODATA = 42113
+
+
+@dataclass(frozen=True)
+class _TiffArray(FileArray):
+    """One level of a TIFF's first series."""
+
+    level: int = 0
+
+    def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+        return np.asarray(_level(self.path, self.stamp, self.level)[region])
+
+
+@lru_cache(maxsize=8)
+def _level(path: Path, stamp: tuple[int, int], level: int) -> Any:
+    """Return a sliceable over one level; kept open, as parsing the pages again is slow."""
+    import tifffile
+    import zarr
+
+    with tifffile.TiffFile(path, _multifile=False) as tif:
+        offset = tif.series[0].levels[level].dataoffset
+    if offset is not None:  # plain pixels in one run: any row is read without the rest
+        return tifffile.memmap(path, series=0, level=level, mode="r")
+    # The first series only, and never another file that the metadata may name.
+    tif = tifffile.TiffFile(path, _multifile=False)
+    opened = zarr.open(tif.series[0].aszarr(level=level), mode="r")
+    return opened["0"] if isinstance(opened, zarr.Group) else opened
+
+
+class TiffFormat:
+    """Plain, OME- and ImageJ TIFF; see `napari_clusternet.io.base.Format`."""
+
+    name = "tiff"
+    suffixes = (".tif", ".tiff")
+    writes = True
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether the file starts like a TIFF or BigTIFF."""
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return stream.read(4) in _MAGIC
+
+    def open(self, path: Path, options: OpenOptions) -> Image:
+        """Open the first series, lazily, with its pyramid levels."""
+        import tifffile
+
+        stamp = stamp_of(path)
+        with reading(path), tifffile.TiffFile(path, _multifile=False) as tif:
+            if not tif.series:
+                refuse(path, "there is no image in it", "Export it again")
+            series = tif.series[0]
+            axes, kept = _axes_of(path, series, options)
+            for level in series.levels:
+                _check_level(path, level, stamp[0])
+            fields = _fields(tif, axes)
+            shapes = [level.shape for level in series.levels]
+            natives = [_native_chunk(level) for level in series.levels]
+            dtype = series.dtype
+        arrays = [
+            to_dask(_TiffArray(path, shape, dtype, stamp, i), native)
+            for i, (shape, native) in enumerate(zip(shapes, natives, strict=True))
+        ]
+        index = tuple(slice(None) if i in kept else 0 for i in range(len(shapes[0])))
+        images = [
+            Image.from_array(
+                array[index], axes=axes, complex_values=options.complex_values, name=path.name,
+                source=path, **fields,
+            )
+            for array in arrays
+            if array.ndim == len(shapes[0])
+        ]  # fmt: skip
+        return with_levels(images)
+
+    def write_labels(
+        self, path: Path, labels: npt.NDArray[Any], like: Image, class_names: dict[int, str]
+    ) -> None:
+        """Write an OME-TIFF: spacing, units and origin as text, exact to the last digit."""
+        import tifffile
+
+        metadata = ome_labels_metadata(like, class_names)
+        tifffile.imwrite(
+            path, labels, ome=True, photometric="minisblack", tile=(256, 256), compression="deflate",
+            metadata={"axes": "ZYX"[-labels.ndim :], **metadata},
+        )  # fmt: skip
+
+
+def with_levels(images: Sequence[Image]) -> Image:
+    """Return the first image with the others, coarser ones of the same extent, as its levels."""
+    from dataclasses import replace
+
+    finest = images[0]
+    levels = [
+        replace(image, affine=level_affine(finest.affine, finest.shape, image.shape))
+        for image in images[1:]
+        if image.n_bands == finest.n_bands
+    ]
+    return replace(finest, levels=(finest, *levels)) if levels else finest
+
+
+def has_geo_tags(path: Path) -> bool:
+    """Return whether a TIFF is georeferenced.
+
+    Raises
+    ------
+    FileFormatError
+        If its first page cannot be read.
+    """
+    import tifffile
+
+    with reading(path), tifffile.TiffFile(path, _multifile=False) as tif:
+        tags = tif.pages.first.tags
+        return any(code in tags for code in _GEO_TAGS)
+
+
+def _axes_of(path: Path, series: Any, options: OpenOptions) -> tuple[str, tuple[int, ...]]:
+    if options.axes is not None:
+        return options.axes, tuple(range(len(series.shape)))
+    return keep_axes(path, series.axes, series.shape, options.generic_axis)
+
+
+def _native_chunk(level: Any) -> tuple[int, ...]:
+    page = level.keyframe
+    if level.dataoffset is not None:
+        return (1,) * (len(level.shape) - 1) + (level.shape[-1],)
+    chunks = tuple(page.chunks)[-len(level.shape) :]
+    return (1,) * (len(level.shape) - len(chunks)) + chunks
+
+
+def _check_level(path: Path, level: Any, size: int) -> None:
+    """Check claims and that every piece of the pixels lies within the file."""
+    n_bands = math.prod(n for n, a in zip(level.shape, level.axes, strict=True) if a in "CSQI")
+    n_bands = n_bands if set("CSQI") & set(level.axes) and "Z" not in level.axes else 1
+    page = level.keyframe
+    chunk = () if level.dataoffset is not None else page.chunks
+    check_claim(path, level.shape, level.dtype, n_bands=max(1, n_bands), chunk=chunk)
+    if level.dataoffset is not None and level.dataoffset + level.nbytes > size:
+        _refuse_short(path, level.dataoffset + level.nbytes, size)
+    for each in level.pages:
+        if each is None:
+            continue
+        ends = [o + n for o, n in zip(each.dataoffsets, each.databytecounts, strict=False)]
+        if len(each.dataoffsets) != len(each.databytecounts) or max(ends, default=0) > size:
+            _refuse_short(path, max(ends, default=0), size)
+    if page.is_tiled and len(page.dataoffsets) < math.prod(page.chunked):
+        _refuse_short(path, math.prod(page.chunked), len(page.dataoffsets))
+
+
+def _refuse_short(path: Path, needed: int, found: int) -> None:
+    refuse(
+        path, f"the file is cut short or damaged: its pixels need {needed} bytes, it has {found}",
+        "Copy or export the file again",
+    )  # fmt: skip
+
+
+def _fields(tif: Any, axes: str) -> dict[str, Any]:
+    """Return what the file says beside its pixels, as arguments of `Image.from_array`."""
+    spatial = "".join(a for a in "ZYX" if a in axes.upper())
+    fields: dict[str, Any] = {}
+    if tif.is_ome:
+        fields = ome_grid(tif.ome_metadata, spatial)
+        fields["extra"] = {"class_names": class_names_of(tif.ome_metadata)}
+    elif tif.is_imagej:
+        fields = _imagej_grid(tif, spatial)
+    n_bands = math.prod(
+        n for n, a in zip(tif.series[0].shape, axes.upper(), strict=False) if a in "CS"
+    )
+    if len(fields.get("band_names") or []) != n_bands:
+        fields.pop("band_names", None)
+    nodata = tif.pages.first.tags.get(_GDAL_NODATA)
+    if nodata is not None:
+        fields["nodata"] = float(str(nodata.value).strip().rstrip("\0"))
+    return fields
+
+
+def _imagej_grid(tif: Any, spatial: str) -> dict[str, Any]:
+    metadata = tif.imagej_metadata or {}
+    tags = tif.pages.first.tags
+    unit = unit_name(metadata.get("unit"))
+    spacing = {"Z": float(metadata.get("spacing", 1.0))}
+    for axis, tag in (("Y", "YResolution"), ("X", "XResolution")):
+        pixels, per_unit = tags[tag].value if tag in tags else (1, 1)
+        known = pixels > 0 and per_unit > 0 and "unit" in metadata
+        spacing[axis] = per_unit / pixels if known else 1.0
+    names = metadata.get("Labels")
+    return {
+        "spacing": [abs(spacing[axis]) or 1.0 for axis in spatial],
+        "units": unit,
+        "band_names": names if isinstance(names, list) else None,
+    }
+
+
+FORMAT = TiffFormat()
