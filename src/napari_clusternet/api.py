@@ -10,7 +10,7 @@ from napari_clusternet.classify import STROKE_METHODS
 from napari_clusternet.classify.base import check_strokes
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.errors import invalid
-from napari_clusternet.extraction import extractor_steps, is_model
+from napari_clusternet.extraction import fit_extractor, is_model, resolve_steps
 from napari_clusternet.io.opening import open_image
 from napari_clusternet.progress import Callback, Progress, drain
 from napari_clusternet.session import Session
@@ -82,7 +82,8 @@ def segment_steps(
             "features", features, f"method={method!r} takes no array of features",
             "Give a fitted ClusterNet or a name, or use method='clusternet'",
         )  # fmt: skip
-    extractor = yield from extractor_steps(picture, features, mode, random_state)
+    features = yield from resolve_steps(picture, features, mode, random_state)
+    extractor = fit_extractor(picture, features, random_state)
     labels: LabelArray = yield from classifier.segment_steps(
         picture, painted, extractor, random_state
     )

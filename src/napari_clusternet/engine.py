@@ -90,6 +90,16 @@ class ClusterEngine:
         rest = np.setdiff1d(self._stroked, pixels, assume_unique=True)
         self._stroked = np.union1d(rest, pixels[new > 0])
 
+    def restore_strokes(self, strokes: LabelArray) -> None:
+        """Take over the flat strokes of a saved session and bring the labels up to date."""
+        if strokes.shape != self.strokes.shape or strokes.dtype.kind != "u":
+            raise ValueError(f"strokes of {strokes.dtype}, shape {strokes.shape}")
+        self.strokes = strokes.copy()
+        self._stroked = np.flatnonzero(strokes)
+        if self.enhanced:
+            self._refresh_samples(())
+        self._write_labels(range(1, self.partition.n_ids + 1))
+
     def count(self, pixels: IntArray, old: LabelArray, new: LabelArray) -> IntArray:
         """Count changed strokes into their clusters; return the ids of the clusters concerned."""
         ids = self.partition.cluster_map.reshape(-1)[pixels].astype(np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_clusternet.clustering import assign
 from napari_clusternet.config import Mode
+from napari_clusternet.errors import invalid
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.base import Extractor, iter_tiles
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
@@ -19,45 +20,25 @@ from napari_clusternet.progress import Progress
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+
+def resolve_steps(
+    image: Image, features: Any, mode: Mode, random_state: int
+) -> Generator[Progress, None, Any]:
+    """Turn ``"auto"`` and ``"learn"`` into what they stand for; leave the rest as it is.
+
+    ``"auto"`` is the filter bank in enhanced mode, which answers in seconds, and ``"learn"`` in
+    paper mode. ``"learn"`` trains a `ClusterNet` on the image now.
+    """
+    if isinstance(features, str) and features == "auto":
+        features = "learn" if mode == "paper" else "filters"
+    if not isinstance(features, str) or features != "learn":
+        return features
     from napari_clusternet.clusternet import ClusterNet
 
-
-def extractor_steps(
-    image: Image, features: Any, mode: Mode, random_state: int
-) -> Generator[Progress, None, Extractor]:
-    """Find, fit or train the extractor that `features` names.
-
-    Parameters
-    ----------
-    image : Image
-        The image to fit to.
-    features : ClusterNet or str
-        A fitted model, ``"learn"``, ``"auto"`` or a name of the features family. ``"auto"`` is the
-        filter bank in enhanced mode, which answers in seconds, and ``"learn"`` in paper mode.
-    mode : {"enhanced", "paper"}
-        How ``"learn"`` trains.
-    random_state : int
-        Seed.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown or the model does not take this image.
-    """
-    if features == "auto":
-        features = "learn" if mode == "paper" else "filters"
-    if features == "learn":
-        from napari_clusternet.clusternet import ClusterNet
-
-        preset = "paper" if mode == "paper" else "quick"
-        features = ClusterNet.from_preset(preset, random_state=random_state)
-        yield from features.fit_steps([image])
-    if not isinstance(features, str):
-        extractor: Extractor = features.extractor_
-    else:
-        extractor = EXTRACTORS.load(features, "features").fit(image, random_state=random_state)
-    extractor.bands.check(image, "the feature extractor")
-    return extractor
+    preset = "paper" if mode == "paper" else "quick"
+    model = ClusterNet.from_preset(preset, random_state=random_state)
+    yield from model.fit_steps([image])
+    return model
 
 
 def is_model(features: Any) -> bool:
@@ -65,19 +46,47 @@ def is_model(features: Any) -> bool:
     return hasattr(features, "fit_steps") and hasattr(features, "transform")
 
 
-def feature_steps(
-    image: Image, features: ClusterNet | str | npt.ArrayLike, mode: Mode, random_state: int
+def fit_extractor(image: Image, features: Any, random_state: int) -> Extractor:
+    """Return the extractor of a fitted model, or fit the named one to the image.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or the model does not take this image.
+    NotFittedError
+        If the model has not been fitted.
+    """
+    if is_model(features):
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(features)
+        extractor: Extractor = features.extractor_
+    else:
+        extractor = EXTRACTORS.load(features, "features").fit(image, random_state=random_state)
+    extractor.bands.check(image, "the feature extractor")
+    if extractor.ndim != image.ndim:
+        invalid(
+            "image",
+            image.name,
+            f"it has {image.ndim} spatial axes, the model was trained with {extractor.ndim}",
+            "Train a model on such images",
+        )
+    return extractor
+
+
+def matrix_steps(
+    image: Image, features: Any, random_state: int
 ) -> Generator[Progress, None, tuple[Extractor | None, FeatureMatrix]]:
     """Return the extractor (None for an array) and one row of features a valid pixel.
 
     Raises
     ------
     InputError
-        If `features` does not fit the image.
+        If `features`, already resolved, does not fit the image.
     """
     if not isinstance(features, str) and not is_model(features):
         return None, from_array(features, image)
-    extractor = yield from extractor_steps(image, features, mode, random_state)
+    extractor = fit_extractor(image, features, random_state)
     matrix = yield from collect(extractor, image)
     return extractor, matrix
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,6 +64,49 @@ class Partition:
             [(int(stop - n), int(stop))] if n else []
             for n, stop in zip(counts[1:], stops[1:], strict=True)
         ]
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything the partition holds, as named arrays: the way into a file."""
+        places = [(i, *place) for i, places in enumerate(self._segments) for place in places]
+        segments = np.array(places, dtype=np.int64).reshape(-1, 3)
+        empty = np.array([[self.n_ids, 0, 0]], dtype=np.int64)  # keeps trailing empty ids
+        return {
+            "cluster_map": self.cluster_map,
+            "order": self._order,
+            "segments": np.concatenate([segments, empty]),
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, cluster_map: npt.NDArray[np.uint16], order: IntArray, segments: IntArray
+    ) -> Partition:
+        """Build a partition from its `arrays`.
+
+        Raises
+        ------
+        ValueError
+            If they contradict each other.
+        """
+        self = cls.__new__(cls)
+        self.cluster_map = np.ascontiguousarray(cluster_map)
+        self._flat, self._order = self.cluster_map.reshape(-1), np.array(order)
+        n_ids = int(segments[-1, 0])
+        if not 0 <= n_ids <= MAX_CLUSTER_ID:
+            raise ValueError(f"{n_ids} clusters")
+        self._segments = [[] for _ in range(n_ids)]
+        expected = np.zeros(order.size, dtype=self._flat.dtype)
+        for i, start, stop in segments[:-1].tolist():
+            if not (0 <= i < n_ids and 0 <= start < stop <= order.size) or expected[start]:
+                raise ValueError(f"segment {(i, start, stop)}")
+            self._segments[i].append((start, stop))
+            expected[start:stop] = i + 1
+        seen = np.zeros(self._flat.size, dtype=bool)
+        seen[self._order] = True  # IndexError beyond the map
+        if order.size != self._flat.size or not seen.all():
+            raise ValueError("the index is not a permutation of the pixels")
+        if not np.array_equal(self._flat[self._order], expected):
+            raise ValueError("the index does not fit the cluster map")
+        return self
 
     @property
     def n_ids(self) -> int:

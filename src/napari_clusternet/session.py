@@ -19,7 +19,7 @@ from napari_clusternet.clustering import make_clusterer
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.engine import ClusterEngine, with_zero
 from napari_clusternet.errors import invalid
-from napari_clusternet.extraction import feature_steps, predict_steps
+from napari_clusternet.extraction import matrix_steps, predict_steps, resolve_steps
 from napari_clusternet.history import ClusterState, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition, look_up
@@ -113,8 +113,8 @@ class Session:
         _check_options(image, threshold, mode, n_clusters)
         self = cls.__new__(cls) if session is None else session
         self.image, self.mode, self.random_state = image, mode, random_state
-        self.features = features
-        self._extractor, matrix = yield from feature_steps(image, features, mode, random_state)
+        self.features = yield from resolve_steps(image, features, mode, random_state)
+        self._extractor, matrix = yield from matrix_steps(image, self.features, random_state)
         model = make_clusterer(clusterer, n_clusters, random_state=random_state)
         yield from model.fit_steps(matrix.rows)
         ids = model.predict(matrix.rows).astype(np.int64) + 1
@@ -354,7 +354,7 @@ class Session:
 
     def save(self, path: str | Path) -> Path:
         """Save the session, history included, to one file (safetensors + JSON), atomically."""
-        from napari_clusternet.io.session_file import save_session
+        from napari_clusternet.session_file import save_session
 
         return save_session(self, path)
 
@@ -376,7 +376,7 @@ class Session:
         InputError
             If the image is missing or not the one the session was made for.
         """
-        from napari_clusternet.io.session_file import load_session
+        from napari_clusternet.session_file import load_session
 
         return load_session(cls, path, image)
 
