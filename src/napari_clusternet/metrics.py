@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     CountArray = npt.NDArray[np.int64]
 
+#: Largest class that can be scored; the confusion matrix grows with its square.
+MAX_CLASS = 1023
+
 
 def confusion_matrix(labels: npt.ArrayLike, truth: npt.ArrayLike) -> CountArray:
     """Count pixels by true class and label.
@@ -186,11 +189,11 @@ def evaluate(
     counted = pixels >= max(1, min_pixels)
     rows = tuple(
         ClassScore(
-            i + 1,
-            class_names[i] if class_names and i < len(class_names) else f"class {i + 1}",
-            int(pixels[i]),
-            *(float(ratios[key][i]) for key in ("dice", "iou", "precision", "recall")),
-            bool(counted[i]),
+            class_=i + 1,
+            name=class_names[i] if class_names and i < len(class_names) else f"class {i + 1}",
+            pixels=int(pixels[i]),
+            counted=bool(counted[i]),
+            **{key: float(values[i]) for key, values in ratios.items()},
         )
         for i in range(len(pixels))
         if not np.isnan(ratios["dice"][i])
@@ -205,8 +208,9 @@ def _as_classes(argument: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     array = np.asarray(values)
     if array.dtype.kind not in "biu" or (array.size and array.min() < 0):
         invalid(argument, array, "not classes", "Give whole numbers of 0 and more")
-    if array.size and array.max() > 65535:
-        invalid(argument, array, f"the highest value is {array.max()}", "Give classes up to 65535")
+    if array.size and array.max() > MAX_CLASS:
+        remedy = f"Give classes up to {MAX_CLASS}, not cluster ids"
+        invalid(argument, array, f"the highest value is {array.max()}", remedy)
     return array
 
 
@@ -221,7 +225,8 @@ def _ratios(matrix: CountArray) -> dict[str, FloatArray]:
 
     def ratio(top: FloatArray, bottom: npt.NDArray[Any]) -> FloatArray:
         out = np.where(present, 0.0, np.nan)
-        return np.divide(top, bottom, out=out, where=bottom > 0)
+        np.divide(top, bottom, out=out, where=bottom > 0)
+        return out
 
     return {
         "dice": ratio(2 * hits, true + found),
