@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_clusternet.image import Image
-from napari_clusternet.io.base import loses, refuse, unit_name
+from napari_clusternet.io.base import OpenOptions, loses, refuse, unit_name, usable_affine
 
 _IMPLIED_AXES = "TCZYX"  # versions before 0.3 do not name them
 
@@ -58,7 +58,12 @@ def axis_letters(scales: Mapping[str, Any], ndim: int) -> str:
 
 
 def grid_of(
-    path: Path, scales: Mapping[str, Any], dataset: Mapping[str, Any], image: Image, letters: str
+    path: Path,
+    scales: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    image: Image,
+    letters: str,
+    options: OpenOptions,
 ) -> dict[str, Any]:
     """Return affine and units of one dataset.
 
@@ -74,6 +79,8 @@ def grid_of(
         The opened dataset.
     letters : str
         The array's axes as `axis_letters` gives them.
+    options : OpenOptions
+        Whether a singular affine is accepted.
     """
     scale, shift = np.ones(len(letters)), np.zeros(len(letters))
     steps = [*dataset.get("coordinateTransformations", [])]
@@ -87,8 +94,7 @@ def grid_of(
     order = [letters.index(axis) for axis in spatial]
     affine = np.diag([*scale[order], 1.0])
     affine[:-1, -1] = shift[order]
-    if not np.isfinite(affine).all() or (np.diag(affine) == 0).any():
-        refuse(path, f"its affine is singular or not finite: {affine.tolist()}", "Export it again")
+    affine = usable_affine(path, affine, options)
     axes = scales.get("axes") or list(letters)
     named = [axes[i].get("unit") if isinstance(axes[i], Mapping) else None for i in order]
     return {"affine": affine, "units": tuple(unit_name(unit) for unit in named)}
@@ -110,7 +116,7 @@ def _transformation(
 
 
 def image_metadata(like: Image, class_names: dict[int, str]) -> dict[str, Any]:
-    """Return the metadata of a one-level label image on the grid of `like`; warn of what is lost."""
+    """Return metadata of a one-level label image on `like`'s grid; warn of what is lost."""
     linear = like.affine[:-1, :-1]
     scale = np.diag(linear)
     if not np.allclose(linear, np.diag(scale)):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
@@ -20,14 +19,15 @@ _SYMBOLS = {
 }  # fmt: skip
 
 
-def _elements(root: ElementTree.Element, tag: str) -> list[ElementTree.Element]:
+def _elements(root: ET.Element, tag: str) -> list[ET.Element]:
     return [e for e in root.iter() if e.tag.rpartition("}")[2] == tag]
 
 
-def _parse(xml: str) -> ElementTree.Element:
+def _parse(xml: str) -> ET.Element:
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
         raise ValueError("OME-XML with entity declarations is refused")
-    return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", xml))
+    body = re.sub(r"^\s*<\?xml[^>]*\?>", "", xml)
+    return ET.fromstring(body)  # noqa: S314 - entities, the danger, are refused above
 
 
 def ome_grid(xml: str, spatial: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def ome_grid(xml: str, spatial: str) -> dict[str, Any]:
     return {"affine": matrix, "units": units, "band_names": named}
 
 
-def _origin(plane: ElementTree.Element, spatial: str, units: list[str]) -> list[float]:
+def _origin(plane: ET.Element, spatial: str, units: list[str]) -> list[float]:
     """Return the first plane's position, if it is in the units of the pixel size."""
     values = [plane.get(f"Position{axis}") for axis in spatial]
     same = all(
@@ -113,5 +113,3 @@ def ome_labels_metadata(like: Image, class_names: dict[int, str]) -> dict[str, A
         pairs = {str(label): name for label, name in class_names.items()}
         metadata["MapAnnotation"] = {"Namespace": _NAMESPACE, **pairs}
     return metadata
-
-

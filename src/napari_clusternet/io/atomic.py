@@ -1,4 +1,4 @@
-"""Write a file or folder so that its name holds either the old content or the new, never neither."""
+"""Write a file or folder so that its name holds the old content or the new, never neither."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, ClusterNetError):
             raise
         reason = error.strerror or str(error)
-        raise OSError(
-            error.errno,
+        message = (
             f"could not write {str(target)!r}: {reason}. What was there before is unchanged; "
-            f"free space or choose another folder, and write again",
-        ) from error
+            f"free space or choose another folder, and write again"
+        )
+        raise (OSError(error.errno, message) if error.errno else OSError(message)) from error
     finally:
         remove(temporary)
 
@@ -123,7 +123,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
         os.replace(temporary, target)
         return
     if not _exchange(temporary, target):
-        # Without an exchange in one step: the old folder keeps a name beside the new one until done.
+        # Without an exchange in one step: the old folder keeps a name until the new is there.
         old = temporary.with_name(temporary.name + ".old")
         os.rename(target, old)
         try:

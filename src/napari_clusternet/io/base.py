@@ -225,6 +225,28 @@ def keep_axes(
     return letters, tuple(kept)
 
 
+def usable_affine(
+    path: Path, affine: npt.NDArray[np.float64], options: OpenOptions
+) -> npt.NDArray[np.float64]:
+    """Return the affine a file gives; the identity if it is unusable and another will replace it.
+
+    Raises
+    ------
+    FileFormatError
+        If it is singular or not finite and nothing replaces it.
+    """
+    ndim = len(affine) - 1
+    finite = bool(np.isfinite(affine).all())
+    if finite and np.linalg.matrix_rank(affine) == ndim + 1 and np.linalg.det(affine) != 0:
+        return affine
+    if not options.singular_affine:
+        refuse(
+            path, f"its affine is singular or not finite: {affine.tolist()}",
+            "Pass spacing= or affine= to replace it",
+        )  # fmt: skip
+    return np.eye(ndim + 1)
+
+
 def level_affine(
     affine: npt.NDArray[np.float64], shape: Sequence[int], level: Sequence[int]
 ) -> npt.NDArray[np.float64]:

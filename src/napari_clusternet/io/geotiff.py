@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from napari_clusternet.errors import invalid, missing_extra
 from napari_clusternet.image import Image
-from napari_clusternet.io.base import OpenOptions, check_claim, reading, unit_name
+from napari_clusternet.io.base import OpenOptions, check_claim, reading, unit_name, usable_affine
 from napari_clusternet.io.lazy import FileArray, stamp_of, to_dask
 from napari_clusternet.io.tiff import FORMAT as TIFF
-from napari_clusternet.io.tiff import has_geo_tags, with_levels
+from napari_clusternet.io.tiff import check_complete, has_geo_tags, with_levels
 
 _HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 
@@ -90,15 +90,21 @@ class GeoTiffFormat:
     def open(self, path: Path, options: OpenOptions) -> Image:
         """Open by windows, with overviews as levels and the mask band or alpha as mask."""
         _rasterio()
+        from rasterio.enums import Interleaving
+
         stamp = stamp_of(path)
         if options.axes is not None and options.axes.upper() not in ("CYX", "YX"):
             invalid("axes", options.axes, "a GeoTIFF is read as 'CYX'", "Leave axes= out")
+        check_complete(path)
         with reading(path), _dataset(path) as dataset:
             shape = (dataset.count, dataset.height, dataset.width)
             native = dataset.block_shapes[0]
-            check_claim(path, shape, "complex128", n_bands=shape[0], chunk=native)
-            fields, indexes, own_mask = _fields(dataset)
             dtype = _numpy_dtype(dataset.dtypes)
+            pixelwise = dataset.interleaving == Interleaving.pixel
+            depth = shape[0] if pixelwise else 1
+            check_claim(path, shape, dtype, n_bands=shape[0], chunk=(depth, *native))
+            fields, indexes, own_mask = _fields(dataset)
+            fields["affine"] = usable_affine(path, fields["affine"], options)
             n_levels = len(dataset.overviews(1))
         images = []
         for level in [None, *range(n_levels)]:
@@ -109,7 +115,7 @@ class GeoTiffFormat:
             mask = _Mask(path, size, np.dtype(bool), stamp, own_mask, level) if own_mask else None
             images.append(
                 Image.from_array(
-                    to_dask(pixels, (len(indexes), *native)), axes="CYX", name=path.name,
+                    to_dask(pixels, (depth, *native)), axes="CYX", name=path.name,
                     mask=None if mask is None else to_dask(mask, native), source=path,
                     complex_values=options.complex_values, **fields,
                 )
@@ -123,7 +129,7 @@ class GeoTiffFormat:
         rasterio = _rasterio()
         profile = {
             "driver": "GTiff", "count": 1, "dtype": labels.dtype.name, "nodata": 0,
-            "height": labels.shape[0], "width": labels.shape[1], "crs": like.crs,
+            "height": labels.shape[0], "width": labels.shape[1], "crs": _parsed_crs(like.crs),
             "transform": _geotransform(like), "compress": "deflate",
             "tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER",
         }  # fmt: skip
@@ -176,7 +182,8 @@ def _affine(transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
     A GeoTIFF's transform maps (column, row) of pixel *corners* to (x, y).
     """
     a, b, c, d, e, f = transform
-    return np.array([[e, d, f], [b, a, c], [0, 0, 1.0]]) @ _HALF
+    corners = np.array([[e, d, f], [b, a, c], [0, 0, 1.0]])
+    return np.asarray(corners @ _HALF)
 
 
 def _geotransform(like: Image) -> Any:
@@ -195,6 +202,16 @@ def _crs(crs: Any) -> str | None:
         return None
     code = crs.to_epsg(confidence_threshold=100)
     return f"EPSG:{code}" if code else str(crs.to_wkt())
+
+
+def _parsed_crs(text: str | None) -> Any:
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return None if text is None else CRS.from_user_input(text)
+    except CRSError:
+        invalid("crs", text, "not a coordinate reference system", "Give 'EPSG:n' or WKT")
 
 
 def _unit(crs: Any) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_clusternet.config import FILES
-from napari_clusternet.errors import FileFormatError, InputError, invalid
+from napari_clusternet.errors import ClusterNetError, FileFormatError, InputError, invalid
 from napari_clusternet.image import Image
 from napari_clusternet.io import FORMATS
 from napari_clusternet.io.atomic import atomic_path
 from napari_clusternet.io.base import Format, OpenOptions, refuse
+from napari_clusternet.io.lazy import forget
 from napari_clusternet.io.opening import find_format, local_path, open_image
 
 Labels = npt.NDArray[Any]
@@ -82,7 +84,8 @@ def write_labels(
     if target.is_dir() and any(target.iterdir()) and not writer.sniff(target):
         refuse(target, "it is a folder with other content", "Choose another name")
     with atomic_path(target) as temporary:
-        writer.write_labels(temporary, values, grid, names)
+        with _writing(target):
+            writer.write_labels(temporary, values, grid, names)
         _check_written(writer, temporary, values, target)
     return target
 
@@ -153,6 +156,20 @@ def check_labels(labels: Any, argument: str = "labels", shown: Any = None) -> La
     return values.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
 
 
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turn what a library raises when it cannot write into an error that names the file."""
+    try:
+        yield
+    except (ClusterNetError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise FileFormatError(
+            f"path={os.fspath(target)!r}: could not be written "
+            f"({type(error).__name__}: {error}). Nothing was changed"
+        ) from error
+
+
 def _writer(target: Path, grid: Image) -> Format:
     name = target.name.lower()
     formats: list[Format] = [FORMATS.load(entry) for entry in FORMATS]
@@ -181,6 +198,8 @@ def _check_written(writer: Format, temporary: Path, labels: Labels, target: Path
         raise FileFormatError(
             f"path={os.fspath(target)!r}: {problem} ({error}). Nothing was changed; free space"
         ) from error
+    finally:
+        forget(temporary)
     if not equal:
         refuse(target, problem, "Nothing was changed; free space and write again")
 

@@ -39,6 +39,8 @@ def image_from_layer(layer: Any, options: OpenOptions) -> Image:
     """
     multiscale = bool(getattr(layer, "multiscale", False))
     arrays = list(layer.data) if multiscale else [layer.data]
+    if not hasattr(arrays[0], "dtype") or getattr(layer, "ndim", 2) < 2:
+        invalid("source", str(layer), "not an image or labels layer", "Give one of these")
     axes = _axes(layer, arrays[0], options.axes)
     placed = "".join(axes).removesuffix("C") if _is_rgb(layer) else axes
     spatial = [placed.index(axis) for axis in "ZYX" if axis in placed]
@@ -118,5 +120,3 @@ def _units(layer: Any, spatial: list[int], ndim: int) -> list[str] | None:
     if units is None or len(units) != ndim:
         return None
     return [str(units[axis]) for axis in spatial]
-
-

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_clusternet.io.base import reading, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import dask.array as da
 
@@ -76,7 +76,8 @@ class FileArray:
         expected = tuple(s.stop - s.start for s in region)
         if block.shape != expected:
             refuse(self.path, f"a block of {expected} came as {block.shape}", "Export it again")
-        return block.astype(self.dtype, copy=False)[rest]
+        picked: npt.NDArray[Any] = block.astype(self.dtype, copy=False)[rest]
+        return picked
 
 
 @dataclass(frozen=True)
@@ -92,29 +93,45 @@ class WholeFileArray(FileArray):
 
     def read(self, region: Slices) -> npt.NDArray[Any]:
         """Read a region of the decoded file."""
-        return _WHOLE.get(self)[region]
+        whole: npt.NDArray[Any] = _DECODED.get(self, self.load)
+        return whole[region]
 
 
-class _WholeFiles:
-    """The last few decoded files, by what identifies them."""
+class Held:
+    """The last few opened or decoded files, by the `FileArray` that reads them."""
 
-    limit = 2
-
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._lock = threading.RLock()
-        self._held: OrderedDict[WholeFileArray, npt.NDArray[Any]] = OrderedDict()
+        self._items: OrderedDict[FileArray, Any] = OrderedDict()
 
-    def get(self, source: WholeFileArray) -> npt.NDArray[Any]:
+    def get(self, source: FileArray, make: Callable[[], Any]) -> Any:
+        """Return what `make` returned for `source`, calling it if that is no longer held."""
         with self._lock:  # held while decoding: other threads want the same file
-            if source not in self._held:
-                self._held[source] = source.load()
-            self._held.move_to_end(source)
-            while len(self._held) > self.limit:
-                self._held.popitem(last=False)
-            return self._held[source]
+            if source not in self._items:
+                self._items[source] = make()
+            self._items.move_to_end(source)
+            while len(self._items) > self._limit:
+                self._items.popitem(last=False)
+            return self._items[source]
+
+    def forget(self, path: Path) -> None:
+        """Let go of everything at or under `path`; some systems rename no open file."""
+        with self._lock:
+            for source in [s for s in self._items if s.path.is_relative_to(path)]:
+                del self._items[source]
 
 
-_WHOLE = _WholeFiles()
+_DECODED = Held(limit=2)
+#: Files kept open between reads.
+OPENED = Held(limit=16)
+
+
+def forget(path: Path) -> None:
+    """Close `path` and free what was decoded from it."""
+    for name in {path, path.resolve()}:
+        _DECODED.forget(name)
+        OPENED.forget(name)
 
 
 def to_dask(source: FileArray, native: Sequence[int]) -> da.Array:
@@ -132,9 +149,10 @@ def to_dask(source: FileArray, native: Sequence[int]) -> da.Array:
     chunks = grow_chunks(source.shape, native, np.dtype(source.dtype).itemsize)
     name = f"{type(source).__name__}-{tokenize(repr(source))}"
     meta = np.empty((0,) * source.ndim, dtype=source.dtype)
-    return da.from_array(
+    array: da.Array = da.from_array(  # type: ignore[no-untyped-call]
         source, chunks=chunks, name=name, asarray=False, fancy=False, inline_array=True, meta=meta
     )
+    return array
 
 
 def grow_chunks(shape: Sequence[int], native: Sequence[int], itemsize: int) -> tuple[int, ...]:
@@ -159,12 +177,13 @@ def _bounds(key: Any, shape: tuple[int, ...]) -> tuple[Slices, tuple[Any, ...]]:
         at = keys.index(Ellipsis)
         keys[at : at + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
     keys += [slice(None)] * (len(shape) - len(keys))
-    region, rest = [], []
+    region: list[slice] = []
+    rest: list[slice | int] = []
     for item, length in zip(keys, shape, strict=True):
         if isinstance(item, slice):
             picked = range(length)[item]
-            low, high = (min(picked[0], picked[-1]), max(picked[0], picked[-1]) + 1) if picked else (0, 0)
-            region.append(slice(low, high))
+            ends = sorted((picked[0], picked[-1])) if picked else (0, -1)
+            region.append(slice(ends[0], ends[1] + 1))
             rest.append(slice(None, None, picked.step) if picked.step != 1 else slice(None))
         else:
             index = range(length)[item]

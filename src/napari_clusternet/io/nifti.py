@@ -24,6 +24,7 @@ from napari_clusternet.io.base import (
     reading,
     refuse,
     unit_name,
+    usable_affine,
 )
 from napari_clusternet.io.lazy import FileArray, Slices, WholeFileArray, stamp_of, to_dask
 
@@ -90,7 +91,7 @@ class NiftiFormat:
             kept = tuple(range(len(shape)))
             if axes is None:
                 axes, kept = _axes(path, letters, shape, options.generic_axis)
-            fields = _fields(path, file, options.singular_affine, sum(a in "ZYX" for a in axes))
+            fields = _fields(path, file, options, sum(a in "ZYX" for a in axes))
             kind = _Gzipped if gzipped else _Sliced
             source = kind(path, shape, _scaled_dtype(raw, file.dataobj), stamp)
         array = to_dask(source, (1,) * (len(shape) - 1) + shape[-1:])
@@ -185,14 +186,8 @@ def _zyx(matrix: npt.NDArray[np.float64], ndim: int) -> npt.NDArray[np.float64]:
     return affine
 
 
-def _fields(path: Path, file: Any, singular_ok: bool, ndim: int) -> dict[str, Any]:
+def _fields(path: Path, file: Any, options: OpenOptions, ndim: int) -> dict[str, Any]:
     affine = _zyx(np.asarray(file.affine, dtype=float), ndim)
-    broken = not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) <= ndim
-    if broken and not singular_ok:
-        refuse(
-            path, f"its affine is singular or not finite: {affine.tolist()}",
-            "Pass spacing= or affine= to replace it",
-        )  # fmt: skip
     header = file.header
     space = header.get_xyzt_units()[0]
     classes = {}
@@ -205,7 +200,7 @@ def _fields(path: Path, file: Any, singular_ok: bool, ndim: int) -> dict[str, An
         "units": space, "dtype": header.get_data_dtype().name,
     }  # fmt: skip
     return {
-        "affine": np.eye(ndim + 1) if broken else affine,
+        "affine": usable_affine(path, affine, options),
         "units": _UNITS.get(space, "millimeter"),
         "extra": {"nifti": own, "class_names": classes},
     }

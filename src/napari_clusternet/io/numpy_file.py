@@ -52,7 +52,7 @@ class NumpyFormat:
             shape, fortran, dtype = read(stream)
             offset = stream.tell()
             if dtype.hasobject:
-                refuse(path, "it holds pickled objects, which run code when read", "Do not trust it")
+                refuse(path, "it holds pickled objects, which run code", "Do not trust it")
             check_claim(path, shape, dtype)
             needed, found = offset + math.prod(shape) * dtype.itemsize, path.stat().st_size
             if found < needed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +18,7 @@ from napari_clusternet.io._ngff import (
     multiscales_of,
 )
 from napari_clusternet.io.base import OpenOptions, check_claim, keep_axes, reading, refuse
-from napari_clusternet.io.lazy import FileArray, Slices, stamp_of, to_dask
+from napari_clusternet.io.lazy import OPENED, FileArray, Slices, stamp_of, to_dask
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _LABEL_CHUNK = {2: (1024, 1024), 3: (64, 256, 256)}
@@ -38,14 +37,10 @@ class _ZarrArray(FileArray):
         return _array_file(self.path)
 
     def read(self, region: Slices) -> npt.NDArray[Any]:
-        return np.asarray(_opened(self.path, self.stamp)[region])
+        import zarr
 
-
-@lru_cache(maxsize=32)
-def _opened(path: Path, stamp: tuple[int, int]) -> Any:
-    import zarr
-
-    return zarr.open_array(str(path), mode="r")
+        array = OPENED.get(self, lambda: zarr.open_array(str(self.path), mode="r"))
+        return np.asarray(array[region])
 
 
 class OmeZarrFormat:
@@ -79,7 +74,8 @@ class OmeZarrFormat:
             images = []
             for (source, native), dataset in zip(sources, scales["datasets"], strict=True):
                 image = _image(path, source, native, letters, options)
-                images.append(replace(image, **grid_of(path, scales, dataset, image, letters)))
+                grid = grid_of(path, scales, dataset, image, letters, options)
+                images.append(replace(image, **grid))
         finest = replace(images[0], extra=extra, band_names=_names(extra, images[0]))
         coarser = [replace(i, band_names=finest.band_names, extra=extra) for i in images[1:]]
         return replace(finest, levels=(finest, *coarser)) if coarser else finest

@@ -110,13 +110,13 @@ def local_path(source: str | os.PathLike[str]) -> Path:
         If there is none; it is a `FileNotFoundError` too.
     """
     text = os.fspath(source)
-    if "://" in text and not text.startswith("file://"):
-        invalid("source", text, "remote files are not read yet", "Download it first")
-    path = Path(text.removeprefix("file://")).expanduser()
+    if "://" in text:
+        invalid("source", text, "addresses are not read yet", "Give the path of a local file")
+    path = Path(text).expanduser()
     try:
         found = path.exists()
     except (OSError, ValueError) as error:  # a name too long, or with a null byte
-        raise MissingFileError(f"source={text[:200]!r}: not a usable file name ({error})") from error
+        raise MissingFileError(f"source={text[:200]!r}: not a file name ({error})") from error
     if not found:
         invalid("source", text, "there is no such file", "Check the path", error=MissingFileError)
     return path.resolve()
@@ -136,6 +136,7 @@ def find_format(path: Path) -> Format:
             return candidate
     known = ", ".join(f"{f.name} ({' '.join(f.suffixes)})" for f in formats)
     refuse(path, "of no known format", f"Known: {known}")
+    return None
 
 
 def _override(

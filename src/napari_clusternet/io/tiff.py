@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from napari_clusternet.io.base import (
     refuse,
     unit_name,
 )
-from napari_clusternet.io.lazy import FileArray, stamp_of, to_dask
+from napari_clusternet.io.lazy import OPENED, FileArray, stamp_of, to_dask
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
@@ -37,11 +36,11 @@ class _TiffArray(FileArray):
     level: int = 0
 
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-        return np.asarray(_level(self.path, self.stamp, self.level)[region])
+        level = OPENED.get(self, lambda: _open_level(self.path, self.level))
+        return np.asarray(level[region])
 
 
-@lru_cache(maxsize=8)
-def _level(path: Path, stamp: tuple[int, int], level: int) -> Any:
+def _open_level(path: Path, level: int) -> Any:
     """Return a sliceable over one level; kept open, as parsing the pages again is slow."""
     import tifffile
     import zarr
@@ -81,7 +80,8 @@ class TiffFormat:
             series = tif.series[0]
             axes, kept = _axes_of(path, series, options)
             for level in series.levels:
-                _check_level(path, level, stamp[0])
+                _check_level(path, level, axes, kept)
+                _check_pieces(path, [page for page in level.pages if page is not None])
             fields = _fields(tif, axes)
             shapes = [level.shape for level in series.levels]
             natives = [_native_chunk(level) for level in series.levels]
@@ -109,8 +109,8 @@ class TiffFormat:
 
         metadata = ome_labels_metadata(like, class_names)
         tifffile.imwrite(
-            path, labels, ome=True, photometric="minisblack", tile=(256, 256), compression="deflate",
-            metadata={"axes": "ZYX"[-labels.ndim :], **metadata},
+            path, labels, ome=True, photometric="minisblack", tile=(256, 256),
+            compression="deflate", metadata={"axes": "ZYX"[-labels.ndim :], **metadata},
         )  # fmt: skip
 
 
@@ -156,23 +156,44 @@ def _native_chunk(level: Any) -> tuple[int, ...]:
     return (1,) * (len(level.shape) - len(chunks)) + chunks
 
 
-def _check_level(path: Path, level: Any, size: int) -> None:
-    """Check claims and that every piece of the pixels lies within the file."""
-    n_bands = math.prod(n for n, a in zip(level.shape, level.axes, strict=True) if a in "CSQI")
-    n_bands = n_bands if set("CSQI") & set(level.axes) and "Z" not in level.axes else 1
-    page = level.keyframe
-    chunk = () if level.dataoffset is not None else page.chunks
+def check_complete(path: Path) -> None:
+    """Refuse a TIFF whose pixels do not all lie within the file.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is cut short or its directories are damaged.
+    """
+    import tifffile
+
+    with reading(path), tifffile.TiffFile(path, _multifile=False) as tif:
+        for page in tif.pages:
+            check_claim(path, page.shape, page.dtype, n_bands=page.keyframe.samplesperpixel)
+        _check_pieces(path, list(tif.pages))
+
+
+def _check_level(path: Path, level: Any, axes: str, kept: tuple[int, ...]) -> None:
+    sizes = [level.shape[i] for i in kept]
+    n_bands = math.prod(n for n, a in zip(sizes, axes.upper(), strict=False) if a in "CS")
+    chunk = () if level.dataoffset is not None else level.keyframe.chunks
     check_claim(path, level.shape, level.dtype, n_bands=max(1, n_bands), chunk=chunk)
-    if level.dataoffset is not None and level.dataoffset + level.nbytes > size:
-        _refuse_short(path, level.dataoffset + level.nbytes, size)
-    for each in level.pages:
-        if each is None:
-            continue
-        ends = [o + n for o, n in zip(each.dataoffsets, each.databytecounts, strict=False)]
-        if len(each.dataoffsets) != len(each.databytecounts) or max(ends, default=0) > size:
-            _refuse_short(path, max(ends, default=0), size)
-    if page.is_tiled and len(page.dataoffsets) < math.prod(page.chunked):
-        _refuse_short(path, math.prod(page.chunked), len(page.dataoffsets))
+    end = (level.dataoffset or 0) + level.nbytes
+    if level.dataoffset is not None and end > path.stat().st_size:
+        _refuse_short(path, end, path.stat().st_size)
+
+
+def _check_pieces(path: Path, pages: Sequence[Any]) -> None:
+    """Check that every strip or tile lies within the file, and that none is missing."""
+    size = path.stat().st_size
+    for page in pages:
+        offsets, counts = page.dataoffsets, page.databytecounts
+        end = max((o + n for o, n in zip(offsets, counts, strict=False)), default=0)
+        if len(offsets) != len(counts) or end > size:
+            _refuse_short(path, end, size)
+    page = pages[0].keyframe if pages else None
+    if page is not None and page.is_tiled and len(page.dataoffsets) < math.prod(page.chunked):
+        refuse(path, f"{len(page.dataoffsets)} of {math.prod(page.chunked)} tiles are there",
+               "Copy or export the file again")  # fmt: skip
 
 
 def _refuse_short(path: Path, needed: int, found: int) -> None:
