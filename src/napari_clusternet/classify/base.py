@@ -1,133 +1,179 @@
-"""What every stroke method is, and the checks all of them share."""
+"""What every stroke method is, and the checks that all strokes pass."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
 
 from napari_clusternet.errors import StrokeError, invalid
+from napari_clusternet.tiles import Region, Tile, plan_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     import numpy.typing as npt
 
+    from napari_clusternet.features.base import Extractor
     from napari_clusternet.image import Image
     from napari_clusternet.progress import Progress
 
-    LabelArray = npt.NDArray[np.unsignedinteger[Any]]
+    FloatArray = npt.NDArray[np.float32]
+    BoolArray = npt.NDArray[np.bool_]
+    LabelArray = npt.NDArray[np.unsignedinteger]
 
-#: Highest class: labels are uint16 at most.
+#: Largest class: wider Labels layers cost napari ten times as much.
 MAX_CLASS = 65535
+#: Tile edge by number of spatial axes, pixels.
+TILE = {2: (512, 512), 3: (64, 64, 64)}
 
 
 class StrokeMethod(Protocol):
-    """A method that labels an image from strokes; built without arguments."""
+    """A way from strokes to labels.
 
-    #: One line for people.
-    summary: str
-    #: Numbers of spatial axes it handles.
-    ndims: tuple[int, ...]
+    Attributes
+    ----------
+    name, summary : str
+        What users call it, and one line about it.
+    ndims : tuple of int
+        Numbers of spatial axes it handles.
+    uses : str
+        ``"features"``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    ndims: ClassVar[tuple[int, ...]]
+    uses: ClassVar[str]
 
     def segment_steps(
-        self, image: Image, strokes: LabelArray, extractor: Any, random_state: int
+        self, image: Image, strokes: LabelArray, extractor: Extractor, random_state: int = 0
     ) -> Generator[Progress, None, LabelArray]:
-        """Label every valid pixel.
+        """Yield progress; return labels ([Z,] Y, X), 0 only where the image is invalid.
 
-        Parameters
-        ----------
-        image : Image
-            The image.
-        strokes : numpy.ndarray, shape ([Z,] Y, X)
-            Checked strokes of at least two classes.
-        extractor : Extractor
-            A fitted feature extractor.
-        random_state : int
-            Seed.
-
-        Returns
-        -------
-        numpy.ndarray of uint8 (uint16 past 255 classes), shape ([Z,] Y, X)
-            Classes; 0 where the image is invalid.
+        `strokes` have passed `check_strokes`, and `extractor` is fitted.
         """
 
 
-def check_strokes(strokes: Any, image: Image, min_classes: int = 2) -> LabelArray:
-    """Check strokes against an image and return them as uint8 (uint16 past class 255).
+def check_strokes(strokes: Any, image: Image, *, min_classes: int = 2) -> LabelArray:
+    """Return strokes as an array that methods can use, or say what is wrong with them.
 
     Parameters
     ----------
-    strokes : array-like of int, shape ([Z,] Y, X), or a napari Labels layer
-        0 for none, 1..n for classes.
+    strokes : array-like of int, or napari Labels layer; shape ([Z,] Y, X)
+        0 for none, 1..n for classes. A layer must lie where the image lies.
     image : Image
-        The image they were painted on.
+        The image that the strokes are for.
     min_classes : int
-        How many different classes are needed; 0 accepts no strokes at all.
+        Fewest different classes on valid pixels. With 0, nothing need be stroked, and the image
+        is not read.
 
     Returns
     -------
-    numpy.ndarray of uint8 or uint16, shape ([Z,] Y, X)
+    numpy.ndarray of uint8, or uint16 past class 255; shape ([Z,] Y, X)
+        Not a view that writes through. Strokes on invalid pixels are 0, unless `min_classes` is 0.
 
     Raises
     ------
     StrokeError
-        If shape, place or values do not fit, too few classes are painted, or every stroke lies on
-        invalid pixels.
+        If shape, placement, values or number of classes do not fit.
     """
-    if hasattr(strokes, "data") and hasattr(strokes, "scale"):
-        _check_place(strokes, image)
+    if hasattr(strokes, "data_to_world"):  # a napari layer, known by what it can do
+        _check_placement(strokes, image)
         strokes = strokes.data
     array = np.asarray(strokes)
     if array.shape != image.shape:
-        _refuse(array, f"the image is {image.shape}", "Paint on a layer of the image's shape")
-    painted = _check_values(array)
-    classes = np.flatnonzero(np.bincount(painted[painted > 0])) if painted.any() else []
+        remedy = "Give strokes of the image's shape, without a band axis"
+        _refuse(strokes, f"the image {image.name!r} has shape {image.shape}", remedy)
+    painted = _as_classes(array)
+    if min_classes:
+        if not painted.any():
+            _refuse(array, "nothing is stroked", "Paint at least two classes: 1, 2, ...")
+        painted = _on_valid_pixels(painted, image)
+    classes = np.flatnonzero(np.bincount(painted[painted > 0], minlength=1))
     if len(classes) < min_classes:
-        found = "no strokes" if len(classes) == 0 else f"only class {int(classes[0])}"
-        _refuse(array, f"{found}; need at least two classes", "Paint strokes of another class")
-    if len(classes) and min_classes:
-        _check_validity(painted, image)
+        problem = f"the strokes hold only class {', '.join(map(str, classes))}"
+        count = {2: "two"}.get(min_classes, str(min_classes))
+        _refuse(array, f"{problem}, and need at least {count} classes", "Stroke another class too")
     return painted
 
 
-def _check_values(array: npt.NDArray[Any]) -> LabelArray:
-    if array.dtype.kind == "f" and not (array == np.floor(array)).all():  # NaN fails too
-        _refuse(array, "values are not whole numbers", "Give integers, 0 for none")
+def feature_tiles(
+    extractor: Extractor, image: Image, wanted: BoolArray | None = None
+) -> Iterator[tuple[int, int, Region, FloatArray, BoolArray]]:
+    """Yield (number, count, region, features, valid) tile by tile.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        A fitted extractor.
+    image : Image
+        An image with the extractor's bands.
+    wanted : numpy.ndarray of bool, shape ([Z,] Y, X), optional
+        Tiles without any such pixel are left out.
+
+    Raises
+    ------
+    InputError
+        If the image's bands are not the extractor's.
+    """
+    extractor.bands.check(image, "the feature extractor")
+    plan: list[Tile] = [
+        tile
+        for tile in plan_tiles(image.shape, TILE[image.ndim], extractor.halo, extractor.multiple)
+        if wanted is None or wanted[tile.write].any()
+    ]
+    for i, tile in enumerate(plan):
+        values, valid = image.read(tile.read)
+        features = extractor(values, valid)[(slice(None), *tile.crop)]
+        yield i + 1, len(plan), tile.write, features, valid[tile.crop]
+
+
+def _refuse(strokes: Any, problem: str, remedy: str) -> NoReturn:
+    invalid("strokes", strokes, problem, remedy, error=StrokeError)
+
+
+def _as_classes(array: npt.NDArray[Any]) -> LabelArray:
+    """Return a copy of `array` as uint8 or uint16, or refuse its values."""
+    remedy = f"Use whole numbers: 0 for none, 1 to {MAX_CLASS} for classes"
     if array.dtype.kind not in "biuf":
-        _refuse(array, "not integers", "Give integers, 0 for none")
-    low, high = (array.min(), array.max()) if array.size else (0, 0)
-    if low < 0 or high > MAX_CLASS:
-        _refuse(array, f"values from {low} to {high}", f"Use 0 for none, classes 1 to {MAX_CLASS}")
-    return array.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
+        _refuse(array, "not numbers", remedy)
+    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.floor(array))).all():
+        _refuse(array, "some values are not whole numbers", remedy)
+    lowest, highest = array.min(), array.max()
+    if lowest < 0:
+        _refuse(array, f"the lowest value is {lowest}", remedy)
+    if highest > MAX_CLASS:
+        _refuse(array, f"the highest value is {highest}", remedy)
+    return array.astype(np.uint8 if highest <= 255 else np.uint16)
 
 
-def _check_validity(painted: LabelArray, image: Image) -> None:
+def _on_valid_pixels(painted: LabelArray, image: Image) -> LabelArray:
+    """Clear strokes on invalid pixels, in place; refuse them if none is left."""
     for region in image.blocks():
-        part = painted[region] > 0
-        if part.any() and (image.read(region)[1] & part).any():
-            return
-    _refuse(painted, "every stroke lies on invalid (nodata) pixels", "Paint where there is data")
+        if painted[region].any():
+            painted[region] *= image.read(region)[1]
+    if not painted.any():
+        problem = f"every stroke lies on invalid pixels (nodata, masked or NaN) of {image.name!r}"
+        _refuse(painted, problem, "Stroke pixels that hold data")
+    return painted
 
 
-def _check_place(layer: Any, image: Image) -> None:
-    """Compare a layer's place in the world with the image's."""
-    matrix = np.asarray(layer.affine.affine_matrix, dtype=float)
-    n = image.ndim
-    local = np.diag([*np.asarray(layer.scale, dtype=float)[-n:], 1.0])
-    local[:n, n] = np.asarray(layer.translate, dtype=float)[-n:]
-    corner = matrix.shape[0] - 1 - n
-    world = matrix[corner:, corner:] @ local
-    if not np.allclose(world, image.affine, rtol=1e-6, atol=1e-9 * np.abs(image.affine).max()):
-        invalid(
-            "strokes",
-            getattr(layer, "name", layer),
-            f"its scale, translate or affine {world.tolist()} differ from the image's "
-            f"{image.affine.tolist()}",
-            "Give the layer the image's scale and affine, or pass its .data",
-            error=StrokeError,
-        )
-
-
-def _refuse(array: npt.NDArray[Any], problem: str, remedy: str) -> None:
-    invalid("strokes", array, problem, remedy, error=StrokeError)
+def _check_placement(layer: Any, image: Image) -> None:
+    """Refuse a layer whose corners are not where the image's are, by a tenth of a pixel."""
+    shape = np.shape(layer.data)
+    if shape != image.shape:
+        remedy = "Give strokes of the image's shape, without a band axis"
+        _refuse(layer.data, f"the image {image.name!r} has shape {image.shape}", remedy)
+    for corner in np.ndindex(*(2,) * image.ndim):
+        index = np.array(corner) * (np.array(shape) - 1)
+        expected = (image.affine @ [*index, 1.0])[:-1]
+        found = np.asarray(layer.data_to_world(index))
+        if np.abs(found - expected).max() > 0.1 * min(image.spacing):
+            _refuse(
+                layer.data,
+                f"pixel {index.tolist()} of layer {getattr(layer, 'name', '?')!r} is at "
+                f"{found.tolist()}, that of {image.name!r} at {expected.tolist()}",
+                "Give the layer the image's scale, translate and affine "
+                "(image.layer_metadata), or pass layer.data",
+            )

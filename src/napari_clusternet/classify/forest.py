@@ -1,63 +1,73 @@
-"""A random forest on pixel features: what ilastik, Labkit and Weka segmentation give people."""
+"""A random forest on the features of stroked pixels: what ilastik, Labkit and Weka offer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from napari_clusternet.classify.base import feature_tiles
 from napari_clusternet.progress import Progress
-from napari_clusternet.tiles import plan_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     import numpy.typing as npt
 
+    from napari_clusternet.features.base import Extractor
     from napari_clusternet.image import Image
 
-    LabelArray = npt.NDArray[np.unsignedinteger[Any]]
+    LabelArray = npt.NDArray[np.unsignedinteger]
 
-N_TREES = 100
-MAX_DEPTH = 12
-#: Tile edge by number of spatial axes, pixels.
-_TILE = {2: 512, 3: 64}
+#: Trees and their depth, as ilastik's users know them.
+N_TREES, MAX_DEPTH = 100, 12
+#: Stroked pixels the forest learns from at most; strokes seldom hold more.
+MAX_PIXELS = 200_000
 
 
-class RandomForest:
-    """Random forest (Breiman 2001) trained on the stroked pixels, applied to every pixel."""
+class Forest:
+    """Random forest (Breiman 2001) trained on stroked pixels, applied to every pixel."""
 
-    summary = "random forest on pixel features (ilastik, Labkit, Weka)"
-    ndims = (2, 3)
+    name: ClassVar[str] = "forest"
+    summary: ClassVar[str] = "a random forest learns from stroked pixels (ilastik, Labkit, Weka)"
+    ndims: ClassVar[tuple[int, ...]] = (2, 3)
+    uses: ClassVar[str] = "features"
 
     def segment_steps(
-        self, image: Image, strokes: LabelArray, extractor: Any, random_state: int
+        self, image: Image, strokes: LabelArray, extractor: Extractor, random_state: int = 0
     ) -> Generator[Progress, None, LabelArray]:
-        """Label every valid pixel; see `napari_clusternet.classify.base.StrokeMethod`."""
+        """Yield progress; return labels ([Z,] Y, X), 0 only where the image is invalid.
+
+        Parameters
+        ----------
+        image : Image
+            The image to segment.
+        strokes : numpy.ndarray of uint8 or uint16, shape ([Z,] Y, X)
+            Strokes that have passed `napari_clusternet.classify.base.check_strokes`.
+        extractor : Extractor
+            A fitted extractor.
+        random_state : int
+            Seed of the trees and of the sample if there are very many stroked pixels.
+        """
         from sklearn.ensemble import RandomForestClassifier
 
-        edge = (_TILE[image.ndim],) * image.ndim
-        plan = list(plan_tiles(image.shape, edge, extractor.halo, extractor.multiple))
-        rows, classes = [], []
-        for i, tile in enumerate(plan):
-            if strokes[tile.write].any():
-                features, valid = _tile_features(image, extractor, tile)
-                stroked = (strokes[tile.write] > 0) & valid
-                rows.append(features[:, stroked].T)
-                classes.append(strokes[tile.write][stroked])
-            yield Progress("reading strokes", i + 1, len(plan))
+        samples, classes = [], []
+        for i, n, region, features, valid in feature_tiles(extractor, image, strokes > 0):
+            stroked = (strokes[region] > 0) & valid
+            samples.append(features[:, stroked].T)
+            classes.append(strokes[region][stroked])
+            yield Progress("reading strokes", i, n)
+        table, targets = np.concatenate(samples), np.concatenate(classes)
+        if len(table) > MAX_PIXELS:
+            chosen = np.random.default_rng(random_state).permutation(len(table))[:MAX_PIXELS]
+            table, targets = table[chosen], targets[chosen]
         forest = RandomForestClassifier(
-            N_TREES, max_depth=MAX_DEPTH, random_state=random_state, n_jobs=-1
-        ).fit(np.concatenate(rows), np.concatenate(classes))
-        labels = np.zeros(image.shape, strokes.dtype)
-        for i, tile in enumerate(plan):
-            features, valid = _tile_features(image, extractor, tile)
+            N_TREES, max_depth=MAX_DEPTH, n_jobs=-1, random_state=random_state
+        ).fit(table, targets)
+        yield Progress("growing trees", 1, 1)
+        labels = np.zeros(image.shape, dtype=strokes.dtype)
+        for i, n, region, features, valid in feature_tiles(extractor, image):
             if valid.any():
-                labels[tile.write][valid] = forest.predict(features[:, valid].T)
-            yield Progress("classifying pixels", i + 1, len(plan))
+                labels[region][valid] = forest.predict(features[:, valid].T)
+            yield Progress("classifying pixels", i, n)
         return labels
-
-
-def _tile_features(image: Image, extractor: Any, tile: Any) -> tuple[Any, Any]:
-    values, valid = image.read(tile.read)
-    return extractor(values, valid)[(slice(None), *tile.crop)], valid[tile.crop]
