@@ -39,8 +39,8 @@ class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     By default Lloyd's algorithm runs on a sample of 64 rows a cluster and the result is polished
     by `polish` passes over all rows: an inertia 1-2 % above exact k-means at a fraction of the
-    work; each further pass takes back about a fifth of the gap. ``sample_size=None`` is exact Lloyd on
-    all rows.
+    work; each further pass takes back about a fifth of the gap.
+    ``sample_size=None`` is exact Lloyd on all rows.
 
     A cluster that loses its last row takes half of the largest one: both start at its centroid,
     a small random step apart. Where there are fewer distinct rows than `n_clusters`, there are
