@@ -34,12 +34,15 @@ class Move:
         `source`'s pixels before the move, in index order.
     moved : numpy.ndarray of bool
         Which of `pixels` went to `target`.
+    created : bool
+        Whether `target` was a new id.
     """
 
     source: int
     target: int
     pixels: IntArray
     moved: npt.NDArray[np.bool_]
+    created: bool
 
 
 class Partition:
@@ -149,16 +152,16 @@ class Partition:
         """
         if target > MAX_CLUSTER_ID:
             invalid("target", target, "all cluster ids are in use", "Merge clusters first")
-        if target == self.n_ids + 1:
+        created = target == self.n_ids + 1
+        if created:
             self._segments.append([])
-        pixels = self.members(source).copy()
-        step = Move(source, target, pixels, moved)
+        step = Move(source, target, self.members(source).copy(), moved, created)
         self._apply(step)
         return step
 
     def redo(self, step: Move) -> None:
         """Apply a recorded move again."""
-        if step.target == self.n_ids + 1:
+        if step.created:
             self._segments.append([])
         self._apply(step)
 
@@ -175,7 +178,7 @@ class Partition:
         self._segments[step.source - 1] = segments
         self._write(segments, step.pixels)
         self._flat[step.pixels[step.moved]] = step.source
-        if step.target == self.n_ids and not kept:
+        if step.created:
             self._segments.pop()
 
     def _apply(self, step: Move) -> None:

@@ -67,6 +67,8 @@ def stroke_classes(counts: IntArray, threshold: float) -> tuple[IntArray, npt.ND
     mixed : numpy.ndarray of bool, shape (n_clusters,)
         Clusters to split (case 3).
     """
+    if counts.shape[1] == 0:
+        return np.zeros(len(counts), np.int64), np.zeros(len(counts), dtype=bool)
     present = present_classes(counts, threshold)
     voices = present.sum(axis=1)
     classes = np.where(voices == 1, counts.argmax(axis=1) + 1, 0)
@@ -100,9 +102,12 @@ def split_pixels(
     for _ in range(SPLIT_ITERATIONS):
         moved = _part_means(sample, parts, centroids)
         again = nearest(sample, moved)
-        if np.ptp(again) == 0 or np.array_equal(again, parts):
+        if np.ptp(again) == 0:
             break
+        settled = np.array_equal(again, parts)
         centroids, parts = moved, again
+        if settled:
+            break
     parts = nearest(pixels, centroids)
     return None if np.ptp(parts) == 0 else (parts.astype(np.uint16), centroids)
 

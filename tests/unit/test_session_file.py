@@ -1,0 +1,127 @@
+"""A saved session goes on as if it had never been closed; damaged files are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_clusternet.errors import FileFormatError, InputError
+from napari_clusternet.image import Image
+from napari_clusternet.io.model_files import load_model, save_model
+from napari_clusternet.io.opening import open_image
+from napari_clusternet.session import Session
+from napari_clusternet.session_file import KIND
+
+
+def painted(shape: tuple[int, ...]) -> np.ndarray:
+    strokes = np.zeros(shape, np.uint8)
+    strokes[..., 3:8, 4], strokes[..., 15:22, 9], strokes[..., 2:12, 14] = 1, 2, 3
+    return strokes
+
+
+def worked_on(session: Session) -> Session:
+    strokes = painted(session.image.shape)
+    session.update(np.where(strokes < 3, strokes, 0))
+    session.update(strokes)
+    session.split(2)
+    session.merge([1, 4])
+    session.assign(3, 1)
+    session.undo()
+    return session
+
+
+@pytest.mark.parametrize("mode", ["paper", "enhanced"])
+@pytest.mark.parametrize("features", ["bands", "filters", "array"])
+def test_load_is_the_identity(tmp_path: Path, features: str, mode: str) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(3, 30, 20)).astype(np.float32)
+    data[1, 5, 5] = np.nan
+    image = Image.from_array(data, axes="CYX", spacing=(2, 3), units="metre", nodata=np.nan)
+    given = data[:2] if features == "array" else features
+    one = worked_on(Session(image, features=given, n_clusters=9, mode=mode))
+    one.save(tmp_path / "a.clusternet")
+    two = Session.load(tmp_path / "a.clusternet")
+    assert two.image.spacing == (2.0, 3.0)
+    assert two.image.units == ("metre", "metre")
+
+    def same() -> None:
+        for name in ("labels", "strokes", "cluster_map", "certainty", "centroids"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+        assert one.clusters.drop(columns="centroid").equals(two.clusters.drop(columns="centroid"))
+
+    same()
+    one.redo(), two.redo()
+    same()
+    for _ in range(5):
+        one.undo(), two.undo()
+        same()
+    one.update(painted((30, 20)) // 2), two.update(painted((30, 20)) // 2)
+    same()
+
+
+def test_the_image_is_found_where_it_was_or_given(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    data = rng.integers(0, 200, size=(30, 20), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "scene.tif", data, photometric="minisblack")
+    session = Session(open_image(tmp_path / "scene.tif"), features="bands", n_clusters=5)
+    session.update(painted((30, 20)))
+    session.save(tmp_path / "a.clusternet")
+    assert (tmp_path / "a.clusternet").stat().st_size < 30_000  # no pixels inside
+    np.testing.assert_array_equal(
+        Session.load(tmp_path / "a.clusternet").labels, session.labels
+    )
+    (tmp_path / "scene.tif").rename(tmp_path / "moved.tif")
+    with pytest.raises(InputError, match="Pass image="):
+        Session.load(tmp_path / "a.clusternet")
+    moved = Session.load(tmp_path / "a.clusternet", image=open_image(tmp_path / "moved.tif"))
+    np.testing.assert_array_equal(moved.labels, session.labels)
+
+
+def test_another_image_is_refused(tmp_path: Path) -> None:
+    data = np.random.default_rng(2).normal(size=(1, 20, 20)).astype(np.float32)
+    session = Session(Image.from_array(data, axes="CYX"), features="bands", n_clusters=4)
+    session.save(tmp_path / "a.clusternet")
+    for other in (data + 1, data[:, :-1]):
+        with pytest.raises(InputError, match="not the image the session was made for"):
+            Session.load(tmp_path / "a.clusternet", image=Image.from_array(other, axes="CYX"))
+
+
+def saved(tmp_path: Path) -> Path:
+    data = np.random.default_rng(3).normal(size=(2, 24, 20)).astype(np.float32)
+    session = Session(Image.from_array(data, axes="CYX"), features="bands", n_clusters=6)
+    return worked_on(session).save(tmp_path / "a.clusternet")
+
+
+@pytest.mark.parametrize("array", ["order", "cluster_map", "segments", "strokes", "base"])
+def test_arrays_that_contradict_each_other_are_refused(tmp_path: Path, array: str) -> None:
+    path = saved(tmp_path)
+    arrays, metadata = load_model(path, kind=KIND, finite=False)
+    broken = arrays[array].copy()
+    broken = broken[..., :-1] if array in ("base", "strokes") else np.roll(broken, 1)
+    save_model(path, {**arrays, array: broken}, metadata, kind=KIND)
+    with pytest.raises(FileFormatError, match=r"a\.clusternet"):
+        Session.load(path)
+
+
+def test_unknown_classes_in_the_file_are_never_built(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    arrays, metadata = load_model(path, kind=KIND, finite=False)
+    text = json.dumps(metadata).replace('"ClusterState"', '"Path"')
+    save_model(path, arrays, json.loads(text), kind=KIND)
+    with pytest.raises(FileFormatError, match="do not fit together"):
+        Session.load(path)
+
+
+def test_a_truncated_file_is_refused_and_a_missing_one_named(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    content = path.read_bytes()
+    for length in (0, 5, 200, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(FileFormatError, match=r"a\.clusternet"):
+            Session.load(path)
+    with pytest.raises(FileFormatError, match="gone"):
+        Session.load(tmp_path / "gone.clusternet")
