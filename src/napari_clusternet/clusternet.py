@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from napari_clusternet.config import CLUSTERNET, CLUSTERNET_PRESETS, ClusterNetDefaults
 from napari_clusternet.device import select_device
 from napari_clusternet.errors import invalid
-from napari_clusternet.features.base import iter_tiles
+from napari_clusternet.extractor import iter_tiles
 from napari_clusternet.features.learned import LearnedFeatures
 from napari_clusternet.normalization import Normalizer
 from napari_clusternet.progress import Progress, drain
@@ -96,7 +97,7 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     bands_ : Bands
         Bands of the images.
     extractor_ : LearnedFeatures
-        The features as `napari_clusternet.features.base.Extractor`.
+        The features as `napari_clusternet.extractor.Extractor`.
     history_ : list of dict
         Figures of each epoch: ``loss``, ``perplexity`` (clusters in use), ``rank`` (directions the
         features vary along), ``agreement`` (pixels that kept their cluster) and others.
@@ -128,6 +129,8 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         temperature: float = CLUSTERNET.temperature,
         sharpness: float = CLUSTERNET.sharpness,
         jitter: float = CLUSTERNET.jitter,
+        hidden: float = CLUSTERNET.hidden,
+        cell: int = CLUSTERNET.cell,
         reconstruction: float = CLUSTERNET.reconstruction,
         patience: int | None = CLUSTERNET.patience,
         checkpoint_seconds: float = CLUSTERNET.checkpoint_seconds,
@@ -151,6 +154,8 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.temperature = temperature
         self.sharpness = sharpness
         self.jitter = jitter
+        self.hidden = hidden
+        self.cell = cell
         self.reconstruction = reconstruction
         self.patience = patience
         self.checkpoint_seconds = checkpoint_seconds
@@ -232,7 +237,7 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         position, state, best = Position(), None, None
         keeper = None
         if checkpoint is not None:
-            keeper = Checkpoint(checkpoint, settings, fingerprint(pictures))
+            keeper = Checkpoint(Path(checkpoint), settings, fingerprint(pictures))
             if resume and keeper.path.exists():
                 state, best, position, seed = keeper.read()
                 settings = replace(settings, random_state=seed)

@@ -10,8 +10,8 @@ import numpy as np
 from napari_clusternet.clustering import assign
 from napari_clusternet.config import Mode
 from napari_clusternet.errors import invalid
+from napari_clusternet.extractor import Extractor, iter_tiles
 from napari_clusternet.features import EXTRACTORS
-from napari_clusternet.features.base import Extractor, iter_tiles
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
 from napari_clusternet.history import ClusterState
 from napari_clusternet.image import Image

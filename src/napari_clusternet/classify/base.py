@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 import numpy as np
 
 from napari_clusternet.errors import StrokeError, invalid
-from napari_clusternet.tiles import Region, Tile, plan_tiles
+from napari_clusternet.extractor import TILE
+from napari_clusternet.tiles import plan_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     import numpy.typing as npt
 
-    from napari_clusternet.features.base import Extractor
+    from napari_clusternet.extractor import Extractor
     from napari_clusternet.image import Image
     from napari_clusternet.progress import Progress
+    from napari_clusternet.tiles import Region
 
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Largest class: wider Labels layers cost napari ten times as much.
 MAX_CLASS = 65535
-#: Tile edge by number of spatial axes, pixels.
-TILE = {2: (512, 512), 3: (64, 64, 64)}
 
 
 class StrokeMethod(Protocol):
@@ -118,7 +118,7 @@ def feature_tiles(
         If the image's bands are not the extractor's.
     """
     extractor.bands.check(image, "the feature extractor")
-    plan: list[Tile] = [
+    plan = [
         tile
         for tile in plan_tiles(image.shape, TILE[image.ndim], extractor.halo, extractor.multiple)
         if wanted is None or wanted[tile.write].any()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_clusternet.features.base import Extractor
+    from napari_clusternet.extractor import Extractor
     from napari_clusternet.image import Image
 
     LabelArray = npt.NDArray[np.unsignedinteger]

@@ -2,7 +2,7 @@
 
 An entry is a class with ``fit(image, random_state=0)``, which measures what it needs
 (normalisation, principal components, scales) on the image and returns an immutable
-`napari_clusternet.features.base.Extractor`. Features that need a trained model are in
+`napari_clusternet.extractor.Extractor`. Features that need a trained model are in
 `napari_clusternet.features.learned`; they are made from the model, not by name.
 """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_clusternet.features import base
+from napari_clusternet import extractor as base
 from napari_clusternet.networks.unet import UNet, pad_to_multiple
 from napari_clusternet.tiles import plan_tiles, round_up
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_clusternet.device import Device
-    from napari_clusternet.features.base import BoolArray, FloatArray
+    from napari_clusternet.extractor import BoolArray, FloatArray
     from napari_clusternet.image import Bands, Image
     from napari_clusternet.normalization import Normalizer
 
@@ -29,7 +29,7 @@ BLOCK_PIXELS = 1 << 20
 class LearnedFeatures:
     """A trained network with its normalisation: a pure function of a block of an image.
 
-    Satisfies `napari_clusternet.features.base.Extractor`.
+    Satisfies `napari_clusternet.extractor.Extractor`.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clusternet.errors import invalid
-from napari_clusternet.features.base import Extractor, iter_tiles
+from napari_clusternet.extractor import Extractor, iter_tiles
 from napari_clusternet.image import Image
 from napari_clusternet.progress import Progress
 
