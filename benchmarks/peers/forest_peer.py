@@ -1,4 +1,4 @@
-"""The common peer: scikit-image's multi-scale features and a random forest (ilastik, Labkit, Weka)."""
+"""The common peer: scikit-image multi-scale features and a random forest (as in ilastik, Labkit)."""
 
 from __future__ import annotations
 

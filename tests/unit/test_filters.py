@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_clusternet.features.bands import BandFeatures, Projection
 from napari_clusternet.extractor import transform
+from napari_clusternet.features.bands import BandFeatures, Projection
 from napari_clusternet.features.filters import FilterFeatures, hessian_eigenvalues
 from napari_clusternet.image import Bands, Image
 from napari_clusternet.normalization import Normalizer
@@ -84,9 +84,7 @@ def test_thick_slices_are_filtered_within_slices_only():
     assert bank.halo == (0, 7, 7)  # 3 sigma, and one pixel for the differences
     assert bank.n_features == 1 + 2 * (1 + 1 + 2)
     assert not features[:, [0, 2]].any()
-    np.testing.assert_array_equal(
-        features[:, 1], run(plain_bank((1.0, 2.0)), volume[1])
-    )
+    np.testing.assert_array_equal(features[:, 1], run(plain_bank((1.0, 2.0)), volume[1]))
 
 
 def test_anisotropic_smoothing_is_equal_in_physical_units():
