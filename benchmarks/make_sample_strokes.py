@@ -154,6 +154,7 @@ def main() -> None:
     with rasterio.open(DATA / "rmnp-rgb.tif") as source:
         profile = source.profile | {"count": 1, "nodata": None, "compress": "deflate"}
         strokes = draw(source.shape, RMNP)
+        strokes[(source.read() == source.nodata).any(axis=0)] = 0  # saturated pixels
     with rasterio.open(DATA / "rmnp_strokes.tif", "w", **profile) as target:
         target.write(strokes, 1)
 

@@ -99,9 +99,10 @@ def score(options: argparse.Namespace, callback: Callback) -> None:
     """Print the metrics of labels against a truth."""
     from napari_clusternet.metrics import evaluate
 
-    result = evaluate(cn.read_labels(options.labels), cn.read_labels(options.truth))
     del callback  # too quick to show
-    print(json.dumps(result) if options.json else result)
+    labels, truth = cn.read_labels(options.labels), cn.read_labels(options.truth)
+    scores = evaluate(labels, truth, min_pixels=options.min_pixels)
+    print(json.dumps(scores.to_dict()) if options.json else scores)
 
 
 def info(options: argparse.Namespace, callback: Callback) -> None:

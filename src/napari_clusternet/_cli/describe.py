@@ -76,7 +76,7 @@ def image(picture: Image) -> dict[str, str]:
 
 def model(estimator: ClusterNet) -> dict[str, str]:
     """Describe a fitted model."""
-    bands = estimator.extractor_.bands
+    bands = estimator.bands_
     lines = {"model": "ClusterNet", "bands": f"{len(bands.names)} {bands.dtype}"}
     return lines | {name: str(value) for name, value in estimator.get_params().items()}
 

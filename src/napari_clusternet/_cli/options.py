@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from napari_clusternet.config import SESSION
+from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION
 
 
 def non_negative(text: str) -> int:
@@ -44,7 +44,10 @@ def add_grid_options(parser: argparse.ArgumentParser) -> None:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of step 1."""
     group = parser.add_argument_group("learning")
-    group.add_argument("--preset", default="quick", help="named settings (%(default)s)")
+    group.add_argument(
+        "--preset", choices=tuple(CLUSTERNET_PRESETS), default="quick",
+        help="named settings (%(default)s)",
+    )  # fmt: skip
     group.add_argument("--mode", choices=("enhanced", "paper"), help="instead of the preset's")
     group.add_argument("--clusters", type=positive, metavar="K", help="instead of the preset's")
     group.add_argument("--epochs", type=positive, metavar="N", help="instead of the preset's")

@@ -45,6 +45,8 @@ class Sample:
         Unit of the grid, where the file does not say.
     band_names : tuple of str
         Names of the bands, where the file does not say.
+    nodata : float or None
+        Value that marks pixels outside, where the file does not say.
     rgb : tuple of int
         Bands to show as red, green and blue; a single one is shown in grey.
     """
@@ -60,6 +62,7 @@ class Sample:
     spacing: tuple[float, ...] | None = None
     unit: str | None = None
     band_names: tuple[str, ...] = ()
+    nodata: float | None = None
     rgb: tuple[int, ...] = (0,)
 
     def open(self) -> Image:
@@ -78,6 +81,7 @@ class Sample:
             spacing=self.spacing,
             units=self.unit,
             band_names=self.band_names or None,
+            nodata=self.nodata,
             name=self.name,
         )
 
@@ -137,6 +141,7 @@ SAMPLES: dict[str, Sample] = {
         class_names=("cerebrospinal fluid and other", "grey matter", "white matter"),
         licence="ICBM, free for any purpose with its notice; nilearn, BSD-3",
         unit="millimeter",
+        nodata=0,
     ),
     "rmnp": Sample(
         name="rmnp",
