@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_clusternet.errors import invalid, missing_extra
 
@@ -42,11 +42,11 @@ class Device:
         return torch.device(self.name)
 
     @cached_property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> Any:
         """The `torch.dtype` of training."""
         import torch
 
-        return getattr(torch, self.training_dtype)  # type: ignore[no-any-return]
+        return getattr(torch, self.training_dtype)
 
     @property
     def type(self) -> str:
@@ -58,7 +58,7 @@ def _bfloat16_supported(kind: str) -> bool:
     import torch
 
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if kind == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return False

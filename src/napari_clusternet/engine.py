@@ -82,10 +82,10 @@ class ClusterEngine:
         pixels = np.flatnonzero(strokes.reshape(-1) != self.strokes)
         return pixels[self.partition.cluster_map.reshape(-1)[pixels] > 0]
 
-    def set_strokes(self, pixels: IntArray, new: LabelArray) -> None:
+    def set_strokes(self, pixels: IntArray, new: IntArray) -> None:
         """Write changed strokes."""
-        dtype = np.promote_types(new.dtype, self.strokes.dtype)
-        self.strokes = self.strokes.astype(dtype, copy=False)
+        wider = np.promote_types(new.dtype, self.strokes.dtype)
+        self.strokes = self.strokes.astype(wider, copy=False)
         self.strokes[pixels] = new
         rest = np.setdiff1d(self._stroked, pixels, assume_unique=True)
         self._stroked = np.union1d(rest, pixels[new > 0])
@@ -115,7 +115,8 @@ class ClusterEngine:
     def _stroked_in(self, cluster: int) -> IntArray:
         """Flat indices of a cluster's stroked pixels."""
         ids = self.partition.cluster_map.reshape(-1)[self._stroked]
-        return self._stroked[ids == cluster]
+        pixels: IntArray = self._stroked[ids == cluster]
+        return pixels
 
     # ---- splits and merges ---------------------------------------------------------------------
 
@@ -252,7 +253,8 @@ class ClusterEngine:
         n, m, n_features = self._samples.shape
         n_classes = self.state.counts.shape[1]
         pixels = model.predict(self._samples.reshape(-1, n_features), n_classes)
-        return pixels.reshape(n, m, n_classes).mean(axis=1)
+        means: npt.NDArray[np.float32] = pixels.reshape(n, m, n_classes).mean(axis=1)
+        return means
 
     # ---- labels --------------------------------------------------------------------------------
 
@@ -290,7 +292,7 @@ class ClusterEngine:
             self.partition.redo(move)
         self._restore(entry.after, entry, entry.new)
 
-    def _restore(self, state: ClusterState, entry: Entry, strokes: LabelArray) -> None:
+    def _restore(self, state: ClusterState, entry: Entry, strokes: IntArray) -> None:
         self.set_strokes(entry.pixels, strokes)
         before, self.state = self.state, state
         if self.enhanced:

@@ -245,14 +245,13 @@ class Image:
         raw = np.asarray(self.data[(slice(None), *region)])
         with np.errstate(over="ignore", invalid="ignore"):
             values = raw.astype(np.float32)
-        valid = np.isfinite(values).all(axis=0)
+        valid: BoolArray = np.asarray(np.isfinite(values).all(axis=0))
         if self.nodata is not None and not np.isnan(self.nodata):
             missing = raw == self.nodata
             dark_zero = self.nodata == 0 and raw.dtype.kind in "iub"
             valid &= ~(missing.all(axis=0) if dark_zero else missing.any(axis=0))
         if self.mask is not None:
             valid &= np.asarray(self.mask[region]).astype(bool)
-        values *= valid  # clears finite invalid pixels; NaN and inf need the next line
         values[:, ~valid] = 0
         return values, valid
 

@@ -64,7 +64,7 @@ def cluster_table(image: Image, partition: Partition, state: ClusterState) -> pd
         purity = state.counts.max(axis=1, initial=0) / totals
     columns: dict[str, object] = {
         "class": state.classes,
-        "state": pd.Categorical.from_codes(state.states, categories=list(STATES)),
+        "state": pd.Categorical.from_codes(state.states, categories=pd.Index(STATES)),
         "pixels": sizes,
         "size": sizes * float(np.prod(image.spacing)),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     IntArray = npt.NDArray[np.integer]
     Segment = tuple[int, int]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Largest cluster id: wider Labels layers cost napari ten times as much.
 MAX_CLUSTER_ID = 65535
@@ -60,7 +62,7 @@ class Partition:
         self.cluster_map = cluster_map
         self._flat = cluster_map.reshape(-1)
         index = np.uint32 if cluster_map.size < 2**32 else np.int64
-        self._order = np.argsort(self._flat, kind="stable").astype(index)
+        self._order: IntArray = np.argsort(self._flat, kind="stable").astype(index)
         counts = np.bincount(self._flat)
         stops = np.cumsum(counts)
         self._segments: list[list[Segment]] = [
@@ -128,12 +130,16 @@ class Partition:
     def members(self, cluster: int) -> IntArray:
         """Flat pixel indices of one cluster."""
         parts = [self._order[start:stop] for start, stop in self._segments[cluster - 1]]
-        return parts[0] if len(parts) == 1 else np.concatenate([self._order[:0], *parts])
+        if len(parts) == 1:
+            return parts[0]
+        joined: IntArray = np.concatenate([self._order[:0], *parts])
+        return joined
 
     def sample(self, cluster: int, n: int) -> IntArray:
         """`n` pixels of a cluster, evenly spaced through its index; repeated if it has fewer."""
         pixels = self.members(cluster)
-        return pixels[np.arange(n) * pixels.size // n]
+        places: IntArray = np.arange(n) * pixels.size // n
+        return pixels[places]
 
     def move(self, source: int, target: int, moved: npt.NDArray[np.bool_]) -> Move:
         """Move some pixels of `source` to `target`, which may be the next new id.
@@ -222,7 +228,7 @@ def _join(segments: list[Segment]) -> list[Segment]:
     return joined
 
 
-def look_up(table: npt.NDArray[np.generic], ids: IntArray) -> npt.NDArray[np.generic]:
+def look_up(table: npt.NDArray[Scalar], ids: IntArray) -> npt.NDArray[Scalar]:
     """Return ``table[ids]`` for a large map of ids, block by block on two threads.
 
     Parameters

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from napari_clusternet.extractor import Extractor
+
+    FloatArray = npt.NDArray[np.float32]
     LabelArray = npt.NDArray[np.unsignedinteger]
     IntArray = npt.NDArray[np.integer]
 
@@ -69,6 +72,15 @@ class Session:
     -----
     After a split the larger part keeps the cluster's id and the other parts get the next ids.
     """
+
+    image: Image
+    mode: Mode
+    random_state: int
+    features: Any
+    _extractor: Extractor | None
+    _base: FloatArray
+    _engine: ClusterEngine
+    _history: History
 
     def __init__(
         self,

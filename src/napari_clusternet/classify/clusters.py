@@ -41,7 +41,7 @@ def present_classes(counts: IntArray, threshold: float) -> npt.NDArray[np.bool_]
         the two commonest classes are present.
     """
     totals = counts.sum(axis=1, keepdims=True)
-    present = counts > threshold * totals
+    present: npt.NDArray[np.bool_] = counts > threshold * totals
     undecided = (totals[:, 0] > 0) & ~present.any(axis=1)
     if undecided.any():
         best = np.argsort(-counts[undecided], axis=1, kind="stable")[:, :2]
