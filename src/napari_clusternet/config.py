@@ -34,6 +34,8 @@ class ClusterNetDefaults:
     temperature: float = 0.1
     sharpness: float = 0.05
     jitter: float = 0.1
+    hidden: float = 0.0
+    cell: int = 8
     reconstruction: float = 1.0
     patience: int | None = None
     checkpoint_seconds: float = 30.0

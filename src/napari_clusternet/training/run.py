@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 #: Pixels that the probe follows from epoch to epoch, and patches they come from.
 PROBE_PIXELS, PROBE_PATCHES = 2048, 4
 
+#: Patches that BatchNorm statistics are taken from before features are computed.
+CALIBRATION_PATCHES = 8
+
 
 @dataclass(frozen=True)
 class ClusteredBatch:
@@ -160,17 +163,20 @@ class Run:
     # --- clustering -------------------------------------------------------------------------
 
     def calibrate(self, places: Sequence[Place]) -> None:
-        """Set the BatchNorm statistics of the untrained network from some patches."""
-        norms = [
-            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
-        ]
+        """Set the BatchNorm statistics to those of some patches, as the weights are now.
+
+        The running averages lag behind weights that still change fast: features computed with
+        them would be off scale, and the clusters with them.
+        """
+        norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain average
         self.network.train()
-        for place in places:
-            values, _ = self.patches.read([place])
+        size = self.micro_batch
+        for start in range(0, min(len(places), CALIBRATION_PATCHES), size):
+            values, _ = self.patches.read(places[start : start + size])
             if len(values):
                 with torch.no_grad():
                     self.network(self._tensor(values))
@@ -182,8 +188,7 @@ class Run:
 
         Returns None if no patch of the batch has a valid pixel.
         """
-        if self.mode is None:
-            self.calibrate(batch)
+        self.calibrate(batch)
         places, rows, masks = self.features(batch, moment)
         if not places:
             return None
@@ -309,6 +314,7 @@ class Run:
         """Return the share of probe pixels that kept their cluster since the last call."""
         step = max(1, len(self.patches) // PROBE_PATCHES)
         places = self.patches.origins(range(0, len(self.patches), step)[:PROBE_PATCHES])
+        self.calibrate(places)
         _, rows, _ = self.features(places, (0,))
         if not len(rows):
             return 0.0
