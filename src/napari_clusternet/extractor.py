@@ -117,20 +117,23 @@ def _lazy_features(
     extractor: Extractor, image: Image, tile: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Any:
     """One task per output chunk, each reading its own halo (no overlap graph)."""
-    import dask
     import dask.array as da
+    from dask.delayed import delayed
 
     extractor.bands.check(image, "the feature extractor")
-    compute = dask.delayed(  # the image and extractor travel once, not once a task
+    compute = delayed(
         lambda part, picture, extract: extract_tile(extract, picture, part).astype(dtype),
         pure=False,
     )
     plan = plan_tiles(image.shape, tile, extractor.halo, extractor.multiple)
     grid = tuple(-(-size // step) for size, step in zip(image.shape, tile, strict=True))
     blocks = np.empty((1, *grid), dtype=object)
-    shared = dask.delayed(image, pure=False), dask.delayed(extractor, pure=False)
+    # Image and extractor travel once, not once a task; untraversed, or dask would find the lazy
+    # pixels inside the image and compute them all.
+    shared = [delayed(value, pure=False, traverse=False) for value in (image, extractor)]
     for index, part in zip(np.ndindex(*grid), plan, strict=True):
         shape = tuple(s.stop - s.start for s in part.write)
         task = compute(part, *shared)
-        blocks[(0, *index)] = da.from_delayed(task, (extractor.n_features, *shape), dtype)
+        block = da.from_delayed(task, (extractor.n_features, *shape), dtype)
+        blocks[(0, *index)] = block
     return da.block(blocks.tolist())

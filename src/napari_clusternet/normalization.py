@@ -77,6 +77,6 @@ class Normalizer:
         std = np.asarray(self.std)
         scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
         mean = np.asarray(self.mean, dtype=np.float32).reshape(shape)
-        normal = (values - mean) * scale.astype(np.float32).reshape(shape)
+        normal: npt.NDArray[np.float32] = (values - mean) * scale.astype(np.float32).reshape(shape)
         normal[:, ~valid] = 0
         return normal
