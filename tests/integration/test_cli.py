@@ -82,7 +82,7 @@ def test_segment_saves_a_session_that_gives_the_same_labels(
     np.testing.assert_array_equal(cn.Session.load(session).labels, cn.read_labels(scene["labels"]))
     capsys.readouterr()
     assert main(["info", str(session)]) == 0
-    assert "classes:       2" in capsys.readouterr().out
+    assert "classes:   2" in capsys.readouterr().out
 
 
 def test_fit_saves_a_model_that_segment_takes(

@@ -118,5 +118,6 @@ def info(options: argparse.Namespace, callback: Callback) -> None:
         lines = describe.session(cn.Session.load(options.file))
     else:
         lines = describe.image(cn.open_image(options.file, axes=options.axes))
+    width = max(len(name) for name in lines) + 1
     for name, value in lines.items():
-        print(f"{name + ':':<14} {value}")
+        print(f"{name + ':':<{width}} {value}")
