@@ -1,0 +1,121 @@
+"""What every stroke method in the table must do, and what strokes must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_clusternet.classify import STROKE_METHODS
+from napari_clusternet.classify.base import check_strokes
+from napari_clusternet.errors import StrokeError
+from napari_clusternet.features import EXTRACTORS
+from napari_clusternet.image import Image
+from napari_clusternet.progress import Progress, drain
+
+
+def two_halves(ndim: int) -> tuple[Image, np.ndarray, np.ndarray]:
+    """Return an image of a dark and a bright half, strokes, and the truth; a corner is NaN."""
+    shape = (30, 34) if ndim == 2 else (9, 14, 16)
+    truth = np.ones(shape, np.uint8)
+    truth[..., shape[-1] // 2 :] = 2
+    values = truth * 100.0 + np.random.default_rng(0).normal(0, 3, shape)
+    values[..., :2, :2] = np.nan
+    truth[..., :2, :2] = 0
+    strokes = np.zeros(shape, np.uint8)
+    strokes[..., 5:8, 2:5] = 1
+    strokes[..., 5:8, -5:-2] = 2
+    axes = "YX" if ndim == 2 else "ZYX"
+    return Image.from_array(values.astype(np.float32), axes=axes), strokes, truth
+
+
+@pytest.fixture(params=list(STROKE_METHODS))
+def method(request):
+    return STROKE_METHODS.load(request.param)()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_obvious_image(method, ndim):
+    if ndim not in method.ndims:
+        pytest.skip(f"{method.name} does not handle {ndim} axes")
+    image, strokes, truth = two_halves(ndim)
+    before = strokes.copy(), image.data.copy()
+    extractor = EXTRACTORS.load("bands").fit(image)
+    seen: list[Progress] = []
+    labels = drain(method.segment_steps(image, strokes, extractor, random_state=0), seen.append)
+    np.testing.assert_array_equal(labels, truth)  # 0 exactly where the image is NaN
+    assert labels.dtype == np.uint8
+    assert seen
+    np.testing.assert_array_equal(strokes, before[0])
+    np.testing.assert_array_equal(image.data, before[1])
+
+
+def test_same_seed_same_labels_and_any_class_ids(method):
+    image, strokes, truth = two_halves(2)
+    strokes = strokes.astype(np.uint16) * 150  # classes 150 and 300
+    extractor = EXTRACTORS.load("filters").fit(image)
+    first, second = (drain(method.segment_steps(image, strokes, extractor, 4)) for _ in "ab")
+    np.testing.assert_array_equal(first, second)
+    assert set(np.unique(first)) == {0, 150, 300}
+    assert first.dtype == np.uint16
+    assert (first == truth.astype(np.uint16) * 150).mean() > 0.9
+
+
+def test_declares_what_users_see(method):
+    assert method.name in STROKE_METHODS
+    assert method.summary
+    assert set(method.ndims) <= {2, 3}
+    assert method.uses == "features"
+
+
+IMAGE, STROKES, _ = two_halves(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda s: s * 0, "nothing is stroked", id="row10"),
+        pytest.param(lambda s: s * (s == 1), "only class 1, and need at least two", id="row11"),
+        pytest.param(lambda s: np.pad([[1, 2]], ((0, 29), (0, 32))), "invalid pixels", id="row12"),
+        pytest.param(lambda s: -s.astype(int), "lowest value is -2", id="row13-negative"),
+        pytest.param(lambda s: s / 2, "not whole numbers", id="row13-float"),
+        pytest.param(lambda s: s * np.nan, "not whole numbers", id="row13-nan"),
+        pytest.param(lambda s: s.astype(int) * 40000, "highest value is 80000", id="row13-large"),
+        pytest.param(lambda s: s.astype(str), "not numbers", id="row13-text"),
+        pytest.param(lambda s: s[:-1], r"has shape \(30, 34\)", id="row14-shape"),
+        pytest.param(lambda s: s[None], r"has shape \(30, 34\)", id="row14-band-axis"),
+    ],
+)
+def test_bad_strokes_are_named(change, message):
+    with pytest.raises(StrokeError, match=f"strokes=.*{message}"):
+        check_strokes(change(STROKES), IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "expected"),
+    [(1, np.int64, np.uint8), (1, np.float64, np.uint8), (200, np.int64, np.uint16)],
+)
+def test_good_strokes_become_narrow(factor, dtype, expected):
+    given = STROKES.astype(dtype) * factor
+    checked = check_strokes(given, IMAGE)
+    assert checked.dtype == expected
+    np.testing.assert_array_equal(checked, given)
+    assert not np.shares_memory(checked, given)
+
+
+def test_strokes_on_invalid_pixels_are_dropped():
+    strokes = STROKES.copy()
+    strokes[0, 0] = 3
+    assert check_strokes(strokes, IMAGE).max() == 2
+
+
+def test_nothing_need_be_stroked_if_the_caller_says_so():
+    assert not check_strokes(STROKES * 0, IMAGE, min_classes=0).any()
+
+
+def test_layers_must_lie_where_the_image_lies():
+    layers = pytest.importorskip("napari.layers")
+    image = Image.from_array(IMAGE.data[0], spacing=(2.0, 0.5), name="scene")
+    placed = layers.Labels(STROKES, scale=(2.0, 0.5))
+    np.testing.assert_array_equal(check_strokes(placed, image), STROKES)
+    with pytest.raises(StrokeError, match=r"layer 'here' is at .*'scene'.*layer_metadata"):
+        check_strokes(layers.Labels(STROKES, name="here"), image)
