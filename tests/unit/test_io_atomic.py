@@ -12,6 +12,12 @@ from napari_clusternet.io import atomic
 from napari_clusternet.io.atomic import atomic_path
 
 
+def write_half(target: Path, error: Exception) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+
+
 def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "result.nii.gz"
     with atomic_path(target) as temporary:
@@ -25,9 +31,8 @@ def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
 def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "result.tif"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="boom"), atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError("boom")
+    with pytest.raises(RuntimeError, match="boom"):
+        write_half(target, RuntimeError("boom"))
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -35,9 +40,7 @@ def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
 def test_disk_full_names_the_target_and_keeps_its_errno(tmp_path: Path) -> None:
     target = tmp_path / "result.tif"
     with pytest.raises(OSError, match=r"could not write .*result\.tif.*unchanged") as caught:
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+        write_half(target, OSError(errno.ENOSPC, "No space left on device"))
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
 

@@ -83,6 +83,8 @@ class OpenOptions:
         Letter that stands for an axis without meaning (a stack of pages); None refuses it.
     palette : bool
         Return a palette picture's indices, not its colours (for labels).
+    strict : bool
+        Refuse a file with damaged metadata even if its pixels can be read.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class OpenOptions:
         singular_affine: bool = False,
         generic_axis: str | None = None,
         palette: bool = False,
+        strict: bool = False,
     ) -> None:
         self.axes = axes
         self.complex_values = complex_values
         self.singular_affine = singular_affine
         self.generic_axis = generic_axis
         self.palette = palette
+        self.strict = strict
 
 
 def refuse(path: Path, problem: str, remedy: str) -> NoReturn:

@@ -15,11 +15,10 @@ import numpy.typing as npt
 from napari_clusternet.config import FILES
 from napari_clusternet.errors import ClusterNetError, FileFormatError, InputError, invalid
 from napari_clusternet.image import Image
-from napari_clusternet.io import FORMATS
 from napari_clusternet.io.atomic import atomic_path
 from napari_clusternet.io.base import Format, OpenOptions, refuse
 from napari_clusternet.io.lazy import forget
-from napari_clusternet.io.opening import find_format, local_path, open_image
+from napari_clusternet.io.opening import all_formats, find_format, local_path, open_image
 
 Labels = npt.NDArray[Any]
 
@@ -172,7 +171,7 @@ def _writing(target: Path) -> Iterator[None]:
 
 def _writer(target: Path, grid: Image) -> Format:
     name = target.name.lower()
-    formats: list[Format] = [FORMATS.load(entry) for entry in FORMATS]
+    formats = all_formats()
     fitting = [f for f in formats if f.writes and name.endswith(f.suffixes)]
     if not fitting:
         known = " ".join(sorted({s for f in formats if f.writes for s in f.suffixes}))
@@ -192,7 +191,7 @@ def _check_written(writer: Format, temporary: Path, labels: Labels, target: Path
     """Read back what was written: some libraries do not report a full disk."""
     problem = "it does not read back as written; the disk may be full"
     try:
-        found = writer.open(temporary, OpenOptions(generic_axis="Z")).data
+        found = writer.open(temporary, OpenOptions(generic_axis="Z", strict=True)).data
         equal = np.array_equal(np.asarray(found)[0], labels)
     except (FileFormatError, InputError) as error:
         raise FileFormatError(

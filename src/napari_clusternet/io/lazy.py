@@ -149,7 +149,8 @@ def to_dask(source: FileArray, native: Sequence[int]) -> da.Array:
     chunks = grow_chunks(source.shape, native, np.dtype(source.dtype).itemsize)
     name = f"{type(source).__name__}-{tokenize(repr(source))}"
     meta = np.empty((0,) * source.ndim, dtype=source.dtype)
-    array: da.Array = da.from_array(  # type: ignore[no-untyped-call]
+    from_array: Any = da.from_array  # typed in some releases of dask only
+    array: da.Array = from_array(
         source, chunks=chunks, name=name, asarray=False, fancy=False, inline_array=True, meta=meta
     )
     return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,12 @@ def local_path(source: str | os.PathLike[str]) -> Path:
     return path.resolve()
 
 
+@cache
+def all_formats() -> tuple[Format, ...]:
+    """Return every format of the table; looked up once, as asking for plugins takes a while."""
+    return tuple(FORMATS.load(entry) for entry in FORMATS)
+
+
 def find_format(path: Path) -> Format:
     """Return the format a file is of, judged by its content.
 
@@ -130,11 +137,10 @@ def find_format(path: Path) -> Format:
     FileFormatError
         If no format knows it; the message lists the known ones.
     """
-    formats: list[Format] = [FORMATS.load(entry) for entry in FORMATS]
-    for candidate in formats:
+    for candidate in all_formats():
         if candidate.sniff(path):
             return candidate
-    known = ", ".join(f"{f.name} ({' '.join(f.suffixes)})" for f in formats)
+    known = ", ".join(f"{f.name} ({' '.join(f.suffixes)})" for f in all_formats())
     refuse(path, "of no known format", f"Known: {known}")
     return None
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +58,37 @@ def _open_level(path: Path, level: int) -> Any:
     return opened["0"] if isinstance(opened, zarr.Group) else opened
 
 
+class _Complaints(logging.Handler):
+    """What tifffile logs in this thread: it drops damaged tags and goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._thread = threading.get_ident()
+        self._messages: list[str] = []
+
+    def __enter__(self) -> None:
+        logging.getLogger("tifffile").addHandler(self)
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("tifffile").removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message of this thread."""
+        if record.thread == self._thread:
+            self._messages.append(record.getMessage())
+
+    def report(self, path: Path, *, strict: bool) -> None:
+        """Refuse the file if `strict`, else warn that some of what it says is lost."""
+        if self._messages and strict:
+            refuse(path, f"damaged: {self._messages[0]}", "Write it again")
+        if self._messages:
+            warnings.warn(
+                f"{str(path)!r} is damaged, some of its metadata are left out: {self._messages[0]}",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
 class TiffFormat:
     """Plain, OME- and ImageJ TIFF; see `napari_clusternet.io.base.Format`."""
 
@@ -74,7 +108,8 @@ class TiffFormat:
         import tifffile
 
         stamp = stamp_of(path)
-        with reading(path), tifffile.TiffFile(path, _multifile=False) as tif:
+        complaints = _Complaints()
+        with reading(path), complaints, tifffile.TiffFile(path, _multifile=False) as tif:
             if not tif.series:
                 refuse(path, "there is no image in it", "Export it again")
             series = tif.series[0]
@@ -86,6 +121,7 @@ class TiffFormat:
             shapes = [level.shape for level in series.levels]
             natives = [_native_chunk(level) for level in series.levels]
             dtype = series.dtype
+        complaints.report(path, strict=options.strict)
         arrays = [
             to_dask(_TiffArray(path, shape, dtype, stamp, i), native)
             for i, (shape, native) in enumerate(zip(shapes, natives, strict=True))
@@ -167,9 +203,10 @@ def check_complete(path: Path) -> None:
     import tifffile
 
     with reading(path), tifffile.TiffFile(path, _multifile=False) as tif:
-        for page in tif.pages:
+        pages: list[Any] = list(tif.pages)
+        for page in pages:
             check_claim(path, page.shape, page.dtype, n_bands=page.keyframe.samplesperpixel)
-        _check_pieces(path, list(tif.pages))
+        _check_pieces(path, pages)
 
 
 def _check_level(path: Path, level: Any, axes: str, kept: tuple[int, ...]) -> None:
