@@ -202,6 +202,35 @@ def test_row_23_tiny_file_with_a_huge_claim_is_refused_without_memory(tmp_path: 
     assert "(400000, 400000)" in lines[1]
 
 
+@LINUX
+def test_row_24_zstd_bombs_are_refused_without_memory(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    bomb = imagecodecs.zstd_encode(bytes(1 << 30))  # 1 GiB of zeros in 33 kB
+    assert len(bomb) < 40_000
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), tile=(16, 16), compression="zstd")
+    with tifffile.TiffFile(path) as tif:
+        places = [tif.pages.first.tags[code].valueoffset for code in (324, 325)]
+    whole = bytearray(path.read_bytes())
+    for at, value in zip(places, (len(whole), len(bomb)), strict=True):
+        whole[at : at + 4] = struct.pack("<I", value)
+    path.write_bytes(whole + bomb)
+    store = tmp_path / "a.zarr"
+    codec = zarr.codecs.ZstdCodec()
+    array = zarr.create_array(
+        str(store), shape=(16, 16), chunks=(16, 16), dtype="uint8", compressors=[codec]
+    )
+    array[...] = PIXELS[:16, :16]
+    (store / "c" / "0" / "0").write_bytes(bomb)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(OPEN_UNDER_LIMIT), str(path), str(store)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert [line.split()[0] for line in lines] == ["refused"] * 2, done.stdout
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize(
     "dim",

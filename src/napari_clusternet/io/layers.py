@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_clusternet.errors import invalid
 from napari_clusternet.image import Image
-from napari_clusternet.io.base import OpenOptions, level_affine
+from napari_clusternet.io.base import OpenOptions, level_affine, unit_name
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -119,4 +119,4 @@ def _units(layer: Any, spatial: list[int], ndim: int) -> list[str] | None:
     units = getattr(layer, "units", None)
     if units is None or len(units) != ndim:
         return None
-    return [str(units[axis]) for axis in spatial]
+    return [unit_name(units[axis]) for axis in spatial]
