@@ -129,8 +129,6 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         temperature: float = CLUSTERNET.temperature,
         sharpness: float = CLUSTERNET.sharpness,
         jitter: float = CLUSTERNET.jitter,
-        hidden: float = CLUSTERNET.hidden,
-        cell: int = CLUSTERNET.cell,
         reconstruction: float = CLUSTERNET.reconstruction,
         patience: int | None = CLUSTERNET.patience,
         checkpoint_seconds: float = CLUSTERNET.checkpoint_seconds,
@@ -154,8 +152,6 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.temperature = temperature
         self.sharpness = sharpness
         self.jitter = jitter
-        self.hidden = hidden
-        self.cell = cell
         self.reconstruction = reconstruction
         self.patience = patience
         self.checkpoint_seconds = checkpoint_seconds
@@ -231,8 +227,8 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         asked for, holds all that is needed to go on.
         """
         settings = self._settings()
-        pictures = as_images(images)
         device = select_device(self.device, self.precision)
+        pictures = as_images(images)
         normalizer = Normalizer.fit(pictures)
         position, state, best = Position(), None, None
         keeper = None

@@ -27,15 +27,13 @@ class ClusterNetDefaults:
     precision: str = "auto"
     random_state: int | None = None
     channels: tuple[int, ...] | None = None
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-4
     loss_pixels: int | None = 8192
     cluster_pixels: int | None = 65536
     cluster_iterations: int = 3
     temperature: float = 0.1
     sharpness: float = 0.05
     jitter: float = 0.1
-    hidden: float = 0.0
-    cell: int = 8
     reconstruction: float = 1.0
     patience: int | None = None
     checkpoint_seconds: float = 30.0
@@ -49,7 +47,6 @@ CLUSTERNET_PRESETS: dict[str, dict[str, Any]] = {
         "mode": "paper",
         "loss_pixels": None,
         "cluster_pixels": None,
-        "learning_rate": 1e-3,
     },
 }
 

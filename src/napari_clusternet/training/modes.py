@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from napari_clusternet.training.losses import chunked_cross_entropy, sinkhorn, soft_cross_entropy
 from napari_clusternet.training.randomness import Purpose, generator
-from napari_clusternet.training.views import Turn, hide, jitter
+from napari_clusternet.training.views import Turn, jitter
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -172,11 +172,9 @@ class EnhancedMode(Mode):
         inside = torch.from_numpy(valid[:, None]).to(x.device)
         bands = take_pixels(x, flat)
         scores, rebuilt = [], torch.zeros((), device=x.device)
-        for number in range(2):
+        for _ in range(2):
             turn = Turn.draw(rng, network.ndim, self._turns(x, network))
             view = jitter(x, rng, s.jitter) * inside
-            if number == 1 and s.hidden > 0:
-                view = hide(view, rng, s.hidden, [min(s.cell, m * 2) for m in network.multiple])
             maps = turn.undo(network.body(turn.apply(view)))
             rows = network.pixels(take_pixels(maps, flat))
             rebuilt = rebuilt + F.mse_loss(self.decoder(rows).float(), bands) / 2

@@ -29,9 +29,9 @@ def perplexity(labels: npt.NDArray[Any], n_clusters: int) -> float:
 
 
 def effective_rank(features: npt.NDArray[np.float32]) -> float:
-    """Return how many directions `features` (n, f) vary along: (sum of variances)^2 / sum of squares.
+    """Return how many directions `features` (n, f) vary along; 0 if all are the same.
 
-    The variances are those along the principal axes. 0 if all vectors are the same.
+    (Sum of variances)^2 / sum of squared variances, along the principal axes.
     """
     covariance = np.atleast_2d(np.cov(features.astype(np.float64), rowvar=False))
     squares = float((covariance**2).sum())

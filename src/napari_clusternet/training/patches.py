@@ -34,7 +34,7 @@ def patch_extent(
     extent = []
     for size, most, step in zip(spacing, largest, multiple, strict=True):
         wanted = max(step, int(side * mean / size + 0.5) // step * step)
-        extent.append(min(wanted, round_up(most, step)))
+        extent.append(min(wanted, max(2, round_up(most, step))))  # BatchNorm needs two pixels
     return tuple(extent)
 
 

@@ -168,7 +168,8 @@ class Run:
         The running averages lag behind weights that still change fast: features computed with
         them would be off scale, and the clusters with them.
         """
-        norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        kind = nn.modules.batchnorm._BatchNorm
+        norms = [module for module in self.network.modules() if isinstance(module, kind)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
@@ -247,6 +248,14 @@ class Run:
         return places, np.concatenate([empty, *blocks]), np.array(masks, dtype=bool)
 
     def _start_mode(self) -> None:
+        asked, found = self.settings.n_clusters, len(self.pseudo_labels.centers)
+        if found < asked:
+            warnings.warn(
+                f"n_clusters={asked}: the pixels form only {found} distinct groups, so there are "
+                f"{found} clusters. Ask for fewer, or give larger or more varied images",
+                UserWarning,
+                stacklevel=2,
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + 1)
             mode = make_mode(self.settings, self.pseudo_labels.centers, self.network.in_channels)
@@ -345,7 +354,7 @@ class Run:
             self._save(self.state())
 
     def end_epoch(self, epoch: int) -> bool:
-        """Note an epoch's figures; return whether to stop, restoring the best snapshot if need be."""
+        """Note an epoch's figures; return whether to stop. A collapse is undone."""
         position = self.position
         if self.mode is None:
             names = [image.name for image in self.patches.images]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,28 +57,3 @@ def jitter(x: torch.Tensor, rng: np.random.Generator, strength: float) -> torch.
     offset = torch.from_numpy(rng.normal(0, strength, shape).astype(np.float32)).to(x.device)
     noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32)).to(x.device)
     return x * gain + offset + noise * (strength / 2)
-
-
-def hide(
-    x: torch.Tensor, rng: np.random.Generator, share: float, cell: Sequence[int]
-) -> torch.Tensor:
-    """Set a random share of each patch's cells to 0, the mean, in all bands.
-
-    What was there can then only be told from the surroundings.
-
-    Parameters
-    ----------
-    x : Tensor of shape (B, C, [Z,] Y, X)
-        Normalised values.
-    rng : numpy.random.Generator
-    share : float
-        Share of the cells to hide.
-    cell : sequence of int
-        Extent of a cell ([Z,] Y, X), pixels.
-    """
-    extent = x.shape[2:]
-    counts = [-(-n // c) for n, c in zip(extent, cell, strict=True)]
-    seen = rng.random((len(x), 1, *counts)) >= share
-    for axis, (size, step) in enumerate(zip(extent, cell, strict=True), start=2):
-        seen = seen.repeat(step, axis=axis).take(range(size), axis=axis)
-    return x * torch.from_numpy(seen).to(x.device)
