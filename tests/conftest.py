@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch starts its threads: spinning ones starve each other where cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 GUI = Path(__file__).parent / "gui"
 #: Set where the window tests must run: a skipped one then fails.
 REQUIRE_GUI = bool(os.environ.get("CLUSTERNET_REQUIRE_GUI"))
