@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     LabelArray = npt.NDArray[np.unsignedinteger]
 
 #: Pixels of each cluster that the stroke classifier looks at (enhanced mode).
-SAMPLE_PER_CLUSTER = 16
+SAMPLE_PER_CLUSTER = 12
 #: How many stroked pixels the classifier's opinion of a cluster weighs (enhanced mode).
 POSTERIOR_WEIGHT = 8.0
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
 
 #: Extremely randomised trees (Geurts et al. 2006): quick to grow on the few pixels of strokes.
-N_TREES = 64
+N_TREES = 32
 #: Stroked pixels of one class that the trees see, spread evenly; more only costs time.
-PIXELS_PER_CLASS = 400
+PIXELS_PER_CLASS = 200
 
 
 class StrokePosterior:
