@@ -310,7 +310,7 @@ def _channels_first(array: Any, axes: str | None) -> Any:
     if len(set(order)) != len(order) or set(order) - set("CZYX") or not set("YX") <= set(order):
         invalid("axes", axes, "not an order of image axes", remedy)
     wanted = "".join(letter for letter in "CZYX" if letter in order)
-    data = array.transpose([order.index(letter) for letter in wanted])
+    data = array.transpose(tuple(order.index(letter) for letter in wanted))
     if "C" not in order:
         data = data[None]
     if 0 in data.shape:

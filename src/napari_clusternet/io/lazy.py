@@ -107,6 +107,75 @@ class WholeFileArray(FileArray):
         return whole[region]
 
 
+@dataclass(frozen=True)
+class Reordered(FileArray):
+    """A view of a file's pixels as (C, [Z,] Y, X).
+
+    Reordering here, not in dask, lets dask hand a slice of the image down to `read`: a window
+    smaller than a chunk then costs what the window costs.
+
+    Attributes
+    ----------
+    source : FileArray
+    order : tuple of int or None
+        The source's axis for each axis of the view; None for a channel axis it does not have.
+        The source's other axes have length 1.
+    """
+
+    source: FileArray
+    order: tuple[int | None, ...]
+
+    @property
+    def stamped(self) -> Path:
+        """The file whose size and time are in `stamp`."""
+        return self.source.stamped
+
+    def read(self, region: Slices) -> npt.NDArray[Any]:
+        """Read a region, axes ordered as the view's."""
+        inner = [slice(0, 1)] * self.source.ndim
+        for axis, wanted in zip(self.order, region, strict=True):
+            if axis is not None:
+                inner[axis] = wanted
+        kept = [axis for axis in self.order if axis is not None]
+        dropped = [axis for axis in range(self.source.ndim) if axis not in kept]
+        block = self.source.read(tuple(inner)).transpose(kept + dropped)
+        return block.reshape([s.stop - s.start for s in region])
+
+
+def in_image_order(
+    source: FileArray, native: Sequence[int], axes: str, kept: Sequence[int]
+) -> tuple[da.Array, str]:
+    """Wrap a file's pixels as a dask array, (C, [Z,] Y, X) where the axes allow it.
+
+    Parameters
+    ----------
+    source : FileArray
+    native : sequence of int
+        The file's own chunk.
+    axes : str
+        Letters of the kept axes.
+    kept : sequence of int
+        The kept axes; of the others, index 0 is taken.
+
+    Returns
+    -------
+    array : dask.array.Array
+    axes : str
+        Its axes, for `Image.from_array`, which refuses what makes no image.
+    """
+    letters = axes.upper().replace("S", "C")
+    wanted = "CZYX" if "Z" in letters else "CYX"
+    valid = len(letters) == len(kept) == len(set(letters)) and set("YX") <= set(letters)
+    if not valid or set(letters) - set("CZYX"):
+        index = tuple(slice(None) if i in kept else 0 for i in range(source.ndim))
+        return to_dask(source, native)[index], axes
+    order = tuple(kept[letters.index(a)] if a in letters else None for a in wanted)
+    shape = tuple(1 if axis is None else source.shape[axis] for axis in order)
+    chunk = [1 if axis is None else native[axis] for axis in order]
+    view = Reordered(source.path, shape, source.dtype, source.stamp, source, order)
+    return to_dask(view, chunk), wanted
+
+
 class Held:
     """The last few opened or decoded files, by the `FileArray` that reads them."""
 
@@ -160,9 +229,8 @@ def to_dask(source: FileArray, native: Sequence[int]) -> da.Array:
     name = f"{type(source).__name__}-{tokenize(repr(source))}"
     meta = np.empty((0,) * source.ndim, dtype=source.dtype)
     from_array: Any = da.from_array  # typed in some releases of dask only
-    array: da.Array = from_array(
-        source, chunks=chunks, name=name, asarray=False, fancy=False, inline_array=True, meta=meta
-    )
+    # dask's default getter, as only that lets it push slices down to the source.
+    array: da.Array = from_array(source, chunks=chunks, name=name, inline_array=True, meta=meta)
     return array
 
 
@@ -189,13 +257,18 @@ def _bounds(key: Any, shape: tuple[int, ...]) -> tuple[Slices, tuple[Any, ...]]:
         keys[at : at + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
     keys += [slice(None)] * (len(shape) - len(keys))
     region: list[slice] = []
-    rest: list[slice | int] = []
+    rest: list[Any] = []
     for item, length in zip(keys, shape, strict=True):
         if isinstance(item, slice):
             picked = range(length)[item]
             ends = sorted((picked[0], picked[-1])) if picked else (0, -1)
             region.append(slice(ends[0], ends[1] + 1))
             rest.append(slice(None, None, picked.step) if picked.step != 1 else slice(None))
+        elif np.ndim(item):  # dask hands lists of indices down too, one at most
+            picked = np.arange(length)[np.asarray(item)]
+            low, high = (int(picked.min()), int(picked.max()) + 1) if picked.size else (0, 0)
+            region.append(slice(low, high))
+            rest.append(picked - low)
         else:
             index = range(length)[item]
             region.append(slice(index, index + 1))

@@ -26,7 +26,7 @@ from napari_clusternet.io.base import (
     unit_name,
     usable_affine,
 )
-from napari_clusternet.io.lazy import FileArray, Slices, WholeFileArray, stamp_of, to_dask
+from napari_clusternet.io.lazy import FileArray, Slices, WholeFileArray, in_image_order, stamp_of
 
 #: NIfTI's unit code of the spatial axes; files that say "unknown" mean millimetres in practice.
 _UNITS = {"unknown": "millimeter", "mm": "millimeter", "micron": "micrometer", "meter": "metre"}
@@ -94,8 +94,8 @@ class NiftiFormat:
             fields = _fields(path, file, options, sum(a in "ZYX" for a in axes))
             kind = _Gzipped if gzipped else _Sliced
             source = kind(path, shape, _scaled_dtype(raw, file.dataobj), stamp)
-        array = to_dask(source, (1,) * (len(shape) - 1) + shape[-1:])
-        array = array[tuple(slice(None) if i in kept else 0 for i in range(len(shape)))]
+        native = (1,) * (len(shape) - 1) + shape[-1:]
+        array, axes = in_image_order(source, native, axes, kept)
         return Image.from_array(
             array, axes=axes, complex_values=options.complex_values, name=path.name, source=path,
             **fields,

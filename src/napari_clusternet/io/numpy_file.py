@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_clusternet.image import Image
 from napari_clusternet.io.base import OpenOptions, check_claim, keep_axes, reading, refuse
-from napari_clusternet.io.lazy import FileArray, Slices, stamp_of, to_dask
+from napari_clusternet.io.lazy import FileArray, Slices, in_image_order, stamp_of
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class NumpyFormat:
             letters = ("Q" * len(shape) + "YX")[-max(2, len(shape)) :]
             axes, kept = keep_axes(path, letters, shape, options.generic_axis)
         source = _Mapped(path, shape, dtype, stamp_of(path), offset, "F" if fortran else "C")
-        array = to_dask(source, (1,) * (len(shape) - 1) + shape[-1:])
-        array = array[tuple(slice(None) if i in kept else 0 for i in range(len(shape)))]
+        native = (1,) * (len(shape) - 1) + shape[-1:]
+        array, axes = in_image_order(source, native, axes, kept)
         return Image.from_array(
             array, axes=axes, complex_values=options.complex_values, name=path.name, source=path
         )

@@ -18,7 +18,7 @@ from napari_clusternet.io._ngff import (
     multiscales_of,
 )
 from napari_clusternet.io.base import OpenOptions, check_claim, keep_axes, reading, refuse
-from napari_clusternet.io.lazy import OPENED, FileArray, Slices, stamp_of, to_dask
+from napari_clusternet.io.lazy import OPENED, FileArray, Slices, in_image_order, stamp_of
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _LABEL_CHUNK = {2: (1024, 1024), 3: (64, 256, 256)}
@@ -167,8 +167,7 @@ def _image(
     axes, kept = options.axes, tuple(range(source.ndim))
     if axes is None:
         axes, kept = keep_axes(path, letters, source.shape, options.generic_axis)
-    array = to_dask(source, native)
-    array = array[tuple(slice(None) if i in kept else 0 for i in range(source.ndim))]
+    array, axes = in_image_order(source, native, axes, kept)
     return Image.from_array(
         array, axes=axes, complex_values=options.complex_values, name=path.name, source=path
     )

@@ -25,7 +25,7 @@ from napari_clusternet.io.base import (
     refuse,
     unit_name,
 )
-from napari_clusternet.io.lazy import OPENED, FileArray, stamp_of, to_dask
+from napari_clusternet.io.lazy import OPENED, FileArray, in_image_order, stamp_of
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
@@ -123,17 +123,16 @@ class TiffFormat:
             dtype = series.dtype
         complaints.report(path, strict=options.strict)
         arrays = [
-            to_dask(_TiffArray(path, shape, dtype, stamp, i), native)
+            in_image_order(_TiffArray(path, shape, dtype, stamp, i), native, axes, kept)
             for i, (shape, native) in enumerate(zip(shapes, natives, strict=True))
         ]
-        index = tuple(slice(None) if i in kept else 0 for i in range(len(shapes[0])))
         images = [
             Image.from_array(
-                array[index], axes=axes, complex_values=options.complex_values, name=path.name,
+                array, axes=order, complex_values=options.complex_values, name=path.name,
                 source=path, **fields,
             )
-            for array in arrays
-            if array.ndim == len(shapes[0])
+            for (array, order), shape in zip(arrays, shapes, strict=True)
+            if len(shape) == len(shapes[0])
         ]  # fmt: skip
         return with_levels(images)
 
