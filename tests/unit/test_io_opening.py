@@ -177,6 +177,28 @@ def test_geotiff_mask_band_and_alpha(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.read()[1], valid)
 
 
+def test_geotiff_band_declared_alpha_can_be_a_band(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 99, (4, 20, 30)).astype(np.uint8)
+    write_geotiff(tmp_path / "a.tif", pixels, photometric="RGB", alpha="yes")
+    image = open_image(tmp_path / "a.tif", axes="CYX")
+    np.testing.assert_array_equal(np.asarray(image.data), pixels)
+    assert image.mask is None
+
+
+def test_lazy_pixels_take_every_basic_index(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 99, (5, 20, 30)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+    data = open_image(tmp_path / "a.tif", axes="CYX").data
+    for key in [
+        np.s_[:, ::3, 5],
+        np.s_[1],
+        np.s_[[3, 1], 2:9],
+        np.s_[:, [7, 7, 0]],
+        np.s_[:, ::-2],
+    ]:
+        np.testing.assert_array_equal(np.asarray(data[key]), pixels[key])
+
+
 def test_geotiff_overviews_are_levels(tmp_path: Path) -> None:
     pixels = RNG.integers(1, 99, (2, 64, 128)).astype(np.uint8)
     write_geotiff(tmp_path / "a.tif", pixels, overviews=[2, 4])

@@ -103,7 +103,7 @@ class GeoTiffFormat:
             pixelwise = dataset.interleaving == Interleaving.pixel
             depth = shape[0] if pixelwise else 1
             check_claim(path, shape, dtype, n_bands=shape[0], chunk=(depth, *native))
-            fields, indexes, own_mask = _fields(dataset)
+            fields, indexes, own_mask = _fields(dataset, alpha_is_band=options.axes is not None)
             fields["affine"] = usable_affine(path, fields["affine"], options)
             n_levels = len(dataset.overviews(1))
         images = []
@@ -139,18 +139,24 @@ class GeoTiffFormat:
             dataset.update_tags(1, **{f"CLASS_{k}": name for k, name in class_names.items()})
 
 
-def _fields(dataset: Any) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
+def _fields(
+    dataset: Any, *, alpha_is_band: bool
+) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
     """Return arguments of `Image.from_array`, the bands to read, the bands that give the mask."""
     from rasterio.enums import ColorInterp, MaskFlags
 
-    alpha = [i for i, c in zip(dataset.indexes, dataset.colorinterp, strict=True)
-             if c == ColorInterp.alpha]  # fmt: skip
+    # GDAL declares the fourth of four 8-bit bands alpha unless told otherwise, so a near-infrared
+    # band may be called so; axes= is the user's word that all bands are bands.
+    colours = zip(dataset.indexes, dataset.colorinterp, strict=True)
+    alpha = [i for i, c in colours if c == ColorInterp.alpha and not alpha_is_band]
     indexes = tuple(i for i in dataset.indexes if i not in alpha) or tuple(dataset.indexes)
     flags = dataset.mask_flag_enums[indexes[0] - 1]
     nodata = [dataset.nodatavals[i - 1] for i in indexes]
     same = len({str(value) for value in nodata}) == 1
     own: tuple[int, ...] = ()
-    if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+    if MaskFlags.alpha in flags:
+        own = () if alpha_is_band else indexes[:1]
+    elif MaskFlags.per_dataset in flags:
         own = indexes[:1]
     elif not same:
         own = indexes

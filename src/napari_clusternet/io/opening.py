@@ -47,7 +47,8 @@ def open_image(
         ``.npy``; or a NumPy or dask array; or a napari Image or Labels layer.
     axes : str, optional
         Order of the source's axes, letters from ``C``, ``Z``, ``Y``, ``X``. Needed where the
-        source does not name them and has more than two.
+        source does not name them and has more than two. Of a GeoTIFF, ``"CYX"`` also says that a
+        band declared alpha (as GDAL does with near infrared by default) is a band, not a mask.
     spacing : sequence of float, optional
         Pixel size per spatial axis ([Z,] Y, X), in `units`; keeps the source's origin and
         directions. Not with `affine`.
