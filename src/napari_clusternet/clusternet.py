@@ -334,8 +334,7 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "network_")
         picture = as_images(image)[0]
         ids = np.zeros(picture.shape, dtype=np.uint16)
-        tile = self.extractor_.tile_for(picture.shape)
-        for _, region, block in iter_tiles(self.extractor_, picture, tile):
+        for _, region, block in iter_tiles(self.extractor_, picture):
             _, valid = picture.read(region)
             if valid.any():
                 rows = np.ascontiguousarray(block[:, valid].T)

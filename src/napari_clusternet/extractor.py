@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
 
-#: Default tile edge by number of spatial axes, pixels.
-TILE = {2: (512, 512), 3: (64, 64, 64)}
+#: An image of at most so many pixels is one tile: about 1 GB of network activations.
+WHOLE_PIXELS = 1 << 20
+#: Default tile extent by number of spatial axes, pixels; see `default_tile`.
+_TILE = {2: (512, 512), 3: (64, 64, 64)}
 
 
 class Extractor(Protocol):
@@ -54,6 +56,14 @@ class Extractor(Protocol):
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
 
 
+def default_tile(extractor: Extractor, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Tile extent ([Z,] Y, X) for an image: all of it if small, else much wider than the halo."""
+    if np.prod(shape) <= WHOLE_PIXELS:
+        return shape
+    edges = _TILE[extractor.ndim]
+    return tuple(max(edge, 3 * halo) for edge, halo in zip(edges, extractor.halo, strict=True))
+
+
 def extract_tile(extractor: Extractor, image: Image, tile: Tile) -> FloatArray:
     """Read one tile with its halo and return its features (F, [Z,] Y, X), invalid pixels 0."""
     values, valid = image.read(tile.read)
@@ -74,7 +84,12 @@ def iter_tiles(
     """
     extractor.bands.check(image, "the feature extractor")
     plan = list(
-        plan_tiles(image.shape, tile or TILE[image.ndim], extractor.halo, extractor.multiple)
+        plan_tiles(
+            image.shape,
+            tile or default_tile(extractor, image.shape),
+            extractor.halo,
+            extractor.multiple,
+        )
     )
     for i, part in enumerate(plan):
         block = extract_tile(extractor, image, part)
@@ -106,7 +121,9 @@ def transform(
         If the image's bands are not the extractor's.
     """
     if image.is_lazy:
-        return _lazy_features(extractor, image, tile or TILE[image.ndim], np.dtype(dtype))
+        return _lazy_features(
+            extractor, image, tile or default_tile(extractor, image.shape), np.dtype(dtype)
+        )
     features = np.empty((extractor.n_features, *image.shape), dtype)
     for _, region, block in iter_tiles(extractor, image, tile):
         features[(slice(None), *region)] = block

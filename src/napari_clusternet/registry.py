@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
 from napari_clusternet.errors import invalid
+
+
+@cache  # a scan of all installed packages takes tens of milliseconds
+def _plugins(group: str) -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group=group)}
 
 
 class Registry:
@@ -27,8 +33,7 @@ class Registry:
         self._table = dict(table)
 
     def _targets(self) -> dict[str, str]:
-        plugins = {p.name: p.value for p in entry_points(group=f"napari_clusternet.{self.family}")}
-        return plugins | self._table
+        return _plugins(f"napari_clusternet.{self.family}") | self._table
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._targets())

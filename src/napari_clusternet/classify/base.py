@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 import numpy as np
 
 from napari_clusternet.errors import StrokeError, invalid
-from napari_clusternet.extractor import TILE
+from napari_clusternet.extractor import default_tile
 from napari_clusternet.tiles import plan_tiles
 
 if TYPE_CHECKING:
@@ -120,7 +120,9 @@ def feature_tiles(
     extractor.bands.check(image, "the feature extractor")
     plan = [
         tile
-        for tile in plan_tiles(image.shape, TILE[image.ndim], extractor.halo, extractor.multiple)
+        for tile in plan_tiles(
+            image.shape, default_tile(extractor, image.shape), extractor.halo, extractor.multiple
+        )
         if wanted is None or wanted[tile.write].any()
     ]
     for i, tile in enumerate(plan):

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Pixels computed in one piece, halo included: about 1 GB of activations in float32.
-BLOCK_PIXELS = 1 << 20
-
 
 class LearnedFeatures:
     """A trained network with its normalisation: a pure function of a block of an image.
@@ -106,10 +103,6 @@ class LearnedFeatures:
         """Return half of `piece` per axis, aligned to the stride and no less than one stride."""
         return tuple(max(m, n // 2 // m * m) for n, m in zip(piece, self.multiple, strict=True))
 
-    def tile_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the tile extent ([Z,] Y, X) for an image: all of it if it fits `BLOCK_PIXELS`."""
-        return shape if np.prod(shape) <= BLOCK_PIXELS else base.TILE[self.ndim]
-
     def transform(
         self,
         image: Image,
@@ -123,4 +116,4 @@ class LearnedFeatures:
         InputError
             If the image's bands are not those the features were learned from.
         """
-        return base.transform(self, image, tile or self.tile_for(image.shape), dtype)
+        return base.transform(self, image, tile, dtype)
