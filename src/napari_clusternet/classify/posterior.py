@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
 
 #: Extremely randomised trees (Geurts et al. 2006): quick to grow on the few pixels of strokes.
-N_TREES = 32
+N_TREES = 24
 #: Stroked pixels of one class that the trees see, spread evenly; more only costs time.
 PIXELS_PER_CLASS = 200
 
