@@ -23,7 +23,7 @@ from napari_clusternet.progress import Progress, drain
 from napari_clusternet.training.checkpoints import Checkpoint, Position, fingerprint
 from napari_clusternet.training.files import read_model, write_model
 from napari_clusternet.training.inputs import as_images, check_settings
-from napari_clusternet.training.run import Run
+from napari_clusternet.training.run import CollapseError, Run
 
 if TYPE_CHECKING:
     import os
@@ -247,6 +247,9 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         done = False
         try:
             yield from self._algorithm_1(run)
+            done = True
+        except CollapseError as collapse:
+            run.recover(collapse)
             done = True
         finally:
             if run.saved is not None:

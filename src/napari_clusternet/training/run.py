@@ -65,6 +65,10 @@ class ClusteredBatch:
     figures: dict[str, float]
 
 
+class CollapseError(Exception):
+    """Training has failed: numbers overflow, or all pixels get nearly the same features."""
+
+
 class Run:
     """Everything that changes while step 1 trains.
 
@@ -245,7 +249,10 @@ class Run:
             places.append(place)
             masks.append(valid[0])
         empty = np.zeros((0, self.settings.n_features), np.float32)
-        return places, np.concatenate([empty, *blocks]), np.array(masks, dtype=bool)
+        rows = np.concatenate([empty, *blocks])
+        if not np.isfinite(rows[:: max(1, len(rows) // 4096)]).all():
+            raise CollapseError("features are not finite")
+        return places, rows, np.array(masks, dtype=bool)
 
     def _start_mode(self) -> None:
         asked, found = self.settings.n_clusters, len(self.pseudo_labels.centers)
@@ -268,7 +275,13 @@ class Run:
     def train(
         self, places: Sequence[Place], labels: Labels | None, moment: tuple[int, int, int]
     ) -> None:
-        """Take one optimiser step on a training batch and note its figures."""
+        """Take one optimiser step on a training batch and note its figures.
+
+        Raises
+        ------
+        CollapseError
+            If the loss is not finite.
+        """
         assert self.mode is not None
         assert self.optimizer is not None
         values, valid = self.patches.read(places)
@@ -284,6 +297,8 @@ class Run:
                 self.micro_batch = -(-self.micro_batch // 2)
                 logger.warning("out of memory: %d patches at a time from now on", self.micro_batch)
                 torch.cuda.empty_cache()
+        if not math.isfinite(figures["loss"]):
+            raise CollapseError(f"loss {figures['loss']}")
         self.optimizer.step()
         self.position.epoch_figures.append(figures)
 
@@ -354,7 +369,13 @@ class Run:
             self._save(self.state())
 
     def end_epoch(self, epoch: int) -> bool:
-        """Note an epoch's figures; return whether to stop. A collapse is undone."""
+        """Note an epoch's figures; return whether `patience` is over.
+
+        Raises
+        ------
+        CollapseError
+            If the figures show that training has failed.
+        """
         position = self.position
         if self.mode is None:
             names = [image.name for image in self.patches.images]
@@ -363,8 +384,7 @@ class Run:
         figures |= _means(position.round_figures)
         figures["agreement"] = self.follow_probe()
         if monitor.collapsed(figures, position.best_perplexity, position.rank_before):
-            self._recover(figures)
-            return True
+            raise CollapseError(", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
         position.history.append(figures)
         position.best_perplexity = max(position.best_perplexity, figures["perplexity"])
         position.epoch, position.round = epoch + 1, 0
@@ -375,22 +395,30 @@ class Run:
         self._save(self.best)
         return stop
 
-    def _recover(self, figures: dict[str, float]) -> None:
+    def recover(self, collapse: CollapseError) -> None:
+        """Go back to the last healthy epoch, and leave it at that.
+
+        Raises
+        ------
+        ClusterNetError
+            If there is none.
+        """
+        position = self.position
         if self.best is None:
-            text = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            self.saved = None
             invalid(
-                "learning_rate", self.settings.learning_rate, f"training collapsed ({text})",
+                "learning_rate", self.settings.learning_rate, f"training collapsed ({collapse})",
                 "Give a smaller one, or fewer clusters", error=ClusterNetError,
             )  # fmt: skip
         warnings.warn(
-            f"training collapsed in epoch {figures['epoch']:.0f} (loss {figures['loss']:.3g}, "
-            f"{figures['perplexity']:.0f} clusters in use, rank {figures['rank']:.2g}); the state "
-            f"after epoch {len(self.position.history)} is kept. A smaller learning_rate may help",
+            f"training collapsed in epoch {len(position.history) + 1} ({collapse}); the state "
+            f"after epoch {len(position.history)} is kept. A smaller learning_rate may help",
             UserWarning,
             stacklevel=2,
         )
         self.restore(self.best)
-        self.position.epoch, self.position.round = self.settings.n_epochs, 0
+        position.epoch, position.round = self.settings.n_epochs, 0
+        position.epoch_figures, position.round_figures = [], []
         self._save(self.best)
 
     def _patience_is_over(self) -> bool:
