@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 #: Extremely randomised trees (Geurts et al. 2006): quick to grow on the few pixels of strokes.
 N_TREES = 24
-#: Stroked pixels of one class that the trees see, spread evenly; more only costs time.
-PIXELS_PER_CLASS = 200
+#: Stroked pixels that the trees see, spread evenly over the strokes; more only costs time.
+MAX_PIXELS = 1200
+#: Fewest pixels of each class among them, if it has so many. Beyond it classes keep their shares:
+#: how much people paint of a class says how common it is.
+MIN_PER_CLASS = 50
 
 
 class StrokePosterior:
@@ -42,11 +45,11 @@ class StrokePosterior:
         """
         from sklearn.ensemble import ExtraTreesClassifier
 
-        chosen = np.concatenate([_spread(np.flatnonzero(classes == c)) for c in np.unique(classes)])
+        share = min(1.0, MAX_PIXELS / len(classes))
+        members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+        chosen = np.concatenate([_spread(m, max(MIN_PER_CLASS, len(m) * share)) for m in members])
         self._forest = ExtraTreesClassifier(
             N_TREES,
-            min_samples_leaf=1,
-            class_weight="balanced",
             random_state=self.random_state,
             n_jobs=1,  # starting workers costs more than these trees
         ).fit(features[chosen], classes[chosen])
@@ -59,7 +62,7 @@ class StrokePosterior:
         return probabilities
 
 
-def _spread(pixels: IntArray) -> IntArray:
-    """At most `PIXELS_PER_CLASS` of `pixels`, evenly spaced."""
-    n = min(len(pixels), PIXELS_PER_CLASS)
+def _spread(pixels: IntArray, wanted: float) -> IntArray:
+    """At most `wanted` of `pixels`, evenly spaced."""
+    n = min(len(pixels), round(wanted))
     return pixels[np.arange(n) * len(pixels) // n]
