@@ -23,7 +23,8 @@ from napari_clusternet.progress import Progress, drain
 from napari_clusternet.training.checkpoints import Checkpoint, Position, fingerprint
 from napari_clusternet.training.files import read_model, write_model
 from napari_clusternet.training.inputs import as_images, check_settings
-from napari_clusternet.training.run import CollapseError, Run
+from napari_clusternet.training.learner import CollapseError
+from napari_clusternet.training.run import Run
 
 if TYPE_CHECKING:
     import os
