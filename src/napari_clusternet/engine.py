@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet.classify.clusters import present_classes, split_pixels, stroke_classes
+from napari_clusternet.classify.clusters import (
+    SPLIT_SAMPLE,
+    present_classes,
+    principal_starts,
+    split_pixels,
+    stroke_classes,
+)
 from napari_clusternet.classify.posterior import StrokePosterior
 from napari_clusternet.features.matrix import FeatureMatrix
 from napari_clusternet.history import (
@@ -165,6 +171,11 @@ class ClusterEngine:
             parts = parts[parts != part]
         self._add_rows(Divide(cluster, tuple(ids), centroids[kept]))
         return ids
+
+    def divide_in_two(self, cluster: int, moves: list[Move]) -> list[int]:
+        """Split one cluster along its direction of largest variance; see `divide`."""
+        rows = self.matrix.take(self.partition.sample(cluster, SPLIT_SAMPLE))
+        return self.divide(cluster, principal_starts(rows), moves)
 
     def _add_rows(self, divide: Divide) -> None:
         """Bring the tables up to date after a split."""

@@ -300,11 +300,8 @@ class Session:
             If there is no such cluster, or all its pixels have the same features.
         """
         cluster = self._check_cluster(cluster)
-        rows = self._engine.matrix.take(self._engine.partition.sample(cluster, 2000))
-        mean, (_, lengths, axes) = rows.mean(axis=0), np.linalg.svd(rows - rows.mean(axis=0), False)
-        offset = axes[0] * lengths[0] / np.sqrt(len(rows))
         with self._step() as moves:
-            if not self._engine.divide(cluster, np.stack([mean + offset, mean - offset]), moves):
+            if not self._engine.divide_in_two(cluster, moves):
                 problem = "its pixels all have the same features"
                 invalid("cluster", cluster, problem, "Choose another")
         return self.labels

@@ -7,6 +7,7 @@ import numpy as np
 from napari_clusternet.classify.clusters import (
     nearest,
     present_classes,
+    principal_starts,
     split_pixels,
     stroke_classes,
 )
@@ -73,3 +74,11 @@ def test_nearest_agrees_with_distances_across_blocks() -> None:
     centroids = rng.normal(size=(3, 4)).astype(np.float32)
     distances = ((pixels[:, None].astype(np.float64) - centroids[None]) ** 2).sum(axis=2)
     assert np.array_equal(nearest(pixels, centroids, block=7), distances.argmin(axis=1))
+
+
+def test_starts_lie_a_deviation_either_way_along_the_first_component() -> None:
+    # x in {-3, 3} (deviation 3), y in {-1, 1} (deviation 1), around (10, 20): along x
+    pixels = np.array([[7, 19], [7, 21], [13, 19], [13, 21]], dtype=np.float32)
+    starts = principal_starts(pixels)
+    np.testing.assert_allclose(np.sort(starts[:, 0]), [7, 13], rtol=1e-6)
+    np.testing.assert_allclose(starts[:, 1], [20, 20], rtol=1e-6)

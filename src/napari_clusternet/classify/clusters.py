@@ -112,6 +112,25 @@ def split_pixels(
     return None if np.ptp(parts) == 0 else (parts.astype(np.uint16), centroids)
 
 
+def principal_starts(pixels: FloatArray) -> FloatArray:
+    """Two starting centroids, a standard deviation either way along the first component.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray of float32, shape (n, n_features)
+        Feature vectors of a cluster's pixels.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (2, n_features)
+    """
+    mean = pixels.mean(axis=0)
+    centred = pixels - mean
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(pixels))
+    offset = axes[:, -1] * np.sqrt(max(0.0, variances[-1]))
+    return np.stack([mean + offset, mean - offset]).astype(np.float32)
+
+
 def _part_means(pixels: FloatArray, parts: IntArray, centroids: FloatArray) -> FloatArray:
     """Mean of each part's pixels; a part without pixels keeps its centroid."""
     means = centroids.copy()
