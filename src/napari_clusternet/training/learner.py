@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     Place = tuple[int, tuple[int, ...]]
     Labels = npt.NDArray[np.int32]
-    State = dict[str, npt.NDArray[Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +164,7 @@ class Learner:
             "rank": monitor.effective_rank(rows[:: max(1, len(rows) // 4096)]),
         }
         if self.mode is None:
-            self._start_mode()
+            self.start_mode()
             self.rank_before = figures["rank"]
         assert self.mode is not None
         self.mode.recluster(self.pseudo_labels.centers)
@@ -214,7 +213,8 @@ class Learner:
             raise CollapseError("features are not finite")
         return places, rows, np.array(masks, dtype=bool)
 
-    def _start_mode(self) -> None:
+    def start_mode(self) -> None:
+        """Make what is trained beside the network, now that the number of clusters is known."""
         asked, found = self.settings.n_clusters, len(self.pseudo_labels.centers)
         if found < asked:
             warnings.warn(
@@ -308,47 +308,3 @@ class Learner:
 
     def _tensor(self, values: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(values).to(self.device.torch, memory_format=self._layout)
-
-    # --- state ------------------------------------------------------------------------------
-
-    def state(self, optimizer: bool = True) -> dict[str, npt.NDArray[Any]]:
-        """Return the state as named arrays, copied."""
-        assert self.mode is not None
-        assert self.optimizer is not None
-        named = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        named |= {f"mode.{k}": v for k, v in self.mode.state_dict().items()}
-        if optimizer:
-            for i, moments in self.optimizer.state_dict()["state"].items():
-                named |= {f"optimizer.{i}.{k}": v for k, v in moments.items()}
-        arrays = {name: value.detach().cpu().numpy().copy() for name, value in named.items()}
-        arrays |= {f"clusters.{k}": v for k, v in self.pseudo_labels.state().items()}
-        if self.probe is not None:
-            arrays["probe"] = self.probe.copy()
-        return arrays
-
-    def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        """Take over what `state` returned."""
-        self.pseudo_labels.restore(_under(arrays, "clusters."))
-        if self.mode is None:
-            self._start_mode()
-        assert self.mode is not None
-        assert self.optimizer is not None
-        self.network.load_state_dict(_tensors(_under(arrays, "network.")))
-        self.mode.load_state_dict(_tensors(_under(arrays, "mode.")))
-        moments = _tensors(_under(arrays, "optimizer."))
-        if moments:
-            state: dict[int, dict[str, torch.Tensor]] = {}
-            for name, value in moments.items():
-                index, _, key = name.partition(".")
-                state.setdefault(int(index), {})[key] = value
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.probe = arrays.get("probe", self.probe)
-
-
-def _under(arrays: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def _tensors(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}

@@ -14,6 +14,7 @@ from napari_clusternet.training import monitor
 from napari_clusternet.training.checkpoints import Position
 from napari_clusternet.training.learner import ClusteredBatch, CollapseError, Learner
 from napari_clusternet.training.randomness import Purpose, generator
+from napari_clusternet.training.state import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from napari_clusternet.image import Image
     from napari_clusternet.normalization import Normalizer
     from napari_clusternet.training.checkpoints import Checkpoint
-    from napari_clusternet.training.learner import Labels, Place, State
+    from napari_clusternet.training.learner import Labels, Place
+    from napari_clusternet.training.state import State
 
 
 class Run(Learner):
@@ -107,7 +109,7 @@ class Run(Learner):
         position.epoch, position.round = epoch, number + 1
         if self.mode is not None:
             position.rank_before = self.rank_before
-            self._save(self.state())
+            self._save(pack(self))
 
     def end_epoch(self, epoch: int) -> bool:
         """Note an epoch's figures; return whether `patience` is over.
@@ -130,7 +132,7 @@ class Run(Learner):
         position.best_perplexity = max(position.best_perplexity, figures["perplexity"])
         position.epoch, position.round = epoch + 1, 0
         position.epoch_figures, position.round_figures = [], []
-        self.best = self.state()
+        self.best = pack(self)
         if stop := self._patience_is_over():
             position.epoch = self.settings.n_epochs  # nothing is left to do on resuming
         self._save(self.best)
@@ -157,7 +159,7 @@ class Run(Learner):
             UserWarning,
             stacklevel=2,
         )
-        self.restore(self.best)
+        unpack(self, self.best)
         position.epoch, position.round = self.settings.n_epochs, 0
         position.epoch_figures, position.round_figures = [], []
         self._save(self.best)
@@ -176,7 +178,7 @@ class Run(Learner):
 
     def resume(self, state: State, best: State | None, position: Position) -> None:
         """Go on from what a checkpoint holds."""
-        self.restore(state)
+        unpack(self, state)
         self.best, self.position = best, position
         self.rank_before = position.rank_before
         self.saved = state, deepcopy(position)
@@ -192,7 +194,7 @@ class Run(Learner):
         if self.checkpoint is not None:
             self.checkpoint.write(state, self.best, self.position)
         if not finished:
-            self.restore(state)
+            unpack(self, state)
             return
         count = min(len(self.patches), self.settings.cluster_batch)
         spread = np.linspace(0, len(self.patches) - 1, count).astype(int).tolist()
