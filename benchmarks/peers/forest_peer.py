@@ -1,4 +1,4 @@
-"""The common peer: scikit-image multi-scale features and a random forest (as in ilastik, Labkit)."""
+"""The common peer: scikit-image multi-scale features, random forest (as ilastik and Labkit)."""
 
 from __future__ import annotations
 

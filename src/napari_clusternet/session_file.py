@@ -90,10 +90,11 @@ def save_session(session: Session, path: str | Path) -> Path:
         "features": session.features if isinstance(session.features, str) else None,
         "image": _describe_image(session.image),
     }
-    if session.image.source is None:
+    mask, in_memory = session.image.mask, session.image.source is None
+    if isinstance(mask, np.ndarray) or (mask is not None and in_memory):
+        arrays["image_mask"] = np.asarray(mask)  # not to be had from the image's own file
+    if in_memory:
         arrays["image_data"] = np.asarray(session.image.data)
-        if session.image.mask is not None:
-            arrays["image_mask"] = np.asarray(session.image.mask)
     if is_model(session.features):
         arrays["model"] = _file_bytes(session.features)
     elif not isinstance(session.features, str):
@@ -183,6 +184,7 @@ def _describe_image(image: Image) -> dict[str, Any]:
         "crs": image.crs,
         "band_names": list(image.band_names),
         "nodata": None if image.nodata is None else str(float(image.nodata)),
+        "opened_with": dict(image.extra.get("opened_with", {})),
     }
 
 
@@ -206,19 +208,19 @@ def _find_image(
         "crs": record["crs"],
         "band_names": record["band_names"],
         "nodata": None if record["nodata"] is None else float(record["nodata"]),
+        "mask": arrays.get("image_mask"),
     }
     if image is None and "image_data" in arrays:
         data = arrays["image_data"]
         axes = "CYX" if data.ndim == 3 else "CZYX"
-        mask = arrays.get("image_mask")
-        image = Image.from_array(data, axes=axes, name=record["name"], mask=mask, **settings)
+        image = Image.from_array(data, axes=axes, name=record["name"], **settings)
     elif image is None:
         source = record["source"]
         if not isinstance(source, str) or "://" in source or not Path(source).exists():
             invalid(
                 "image", source, f"the image of {str(path)!r} is not there", "Pass image= to load"
             )
-        image = open_image(source, **settings)
+        image = open_image(source, **settings, **record["opened_with"])
     if list(image.data.shape) != record["shape"] or _checksum(image) != record["check"]:
         invalid(
             "image",

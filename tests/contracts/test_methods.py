@@ -104,5 +104,5 @@ def test_bad_input_is_named_before_any_work(method: str) -> None:
 
 def test_unknown_methods_are_refused_before_any_work() -> None:
     image, strokes, _ = scene(2)
-    with pytest.raises(InputError, match="method='forst'.*Did you mean 'forest'"):
+    with pytest.raises(InputError, match=r"method='forst'.*Did you mean 'forest'"):
         cn.segment(image, strokes, axes="CYX", method="forst")

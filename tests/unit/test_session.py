@@ -91,7 +91,9 @@ def test_splitting_ends_on_random_strokes() -> None:
     assert table["pixels"].sum() == 1600
     for cluster in table.index:
         counts = np.bincount(painted[session.cluster_map == cluster], minlength=4)[1:]
-        assert counts.tolist() == table.loc[cluster, ["strokes_1", "strokes_2", "strokes_3"]].tolist()
+        assert (
+            counts.tolist() == table.loc[cluster, ["strokes_1", "strokes_2", "strokes_3"]].tolist()
+        )
         above = np.flatnonzero(counts > session.threshold * counts.sum()) + 1
         assert len(above) == min(1, counts.sum())
         assert set(labels[session.cluster_map == cluster]) == set(above.tolist() or [0])

@@ -71,14 +71,27 @@ def test_the_image_is_found_where_it_was_or_given(tmp_path: Path) -> None:
     session.update(painted((30, 20)))
     session.save(tmp_path / "a.clusternet")
     assert (tmp_path / "a.clusternet").stat().st_size < 30_000  # no pixels inside
-    np.testing.assert_array_equal(
-        Session.load(tmp_path / "a.clusternet").labels, session.labels
-    )
+    np.testing.assert_array_equal(Session.load(tmp_path / "a.clusternet").labels, session.labels)
     (tmp_path / "scene.tif").rename(tmp_path / "moved.tif")
     with pytest.raises(InputError, match="Pass image="):
         Session.load(tmp_path / "a.clusternet")
     moved = Session.load(tmp_path / "a.clusternet", image=open_image(tmp_path / "moved.tif"))
     np.testing.assert_array_equal(moved.labels, session.labels)
+
+
+def test_a_file_is_opened_again_as_it_was_opened(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    np.save(tmp_path / "scene.npy", rng.normal(size=(24, 20, 3)).astype(np.float32))
+    mask = np.ones((24, 20), bool)
+    mask[:4] = False
+    image = open_image(tmp_path / "scene.npy", axes="YXC", spacing=(2, 2), mask=mask)
+    session = Session(image, features="bands", n_clusters=5)
+    session.update(painted((24, 20)))
+    session.save(tmp_path / "a.clusternet")
+    again = Session.load(tmp_path / "a.clusternet")
+    assert again.image.spacing == (2.0, 2.0)
+    np.testing.assert_array_equal(again.labels, session.labels)
+    assert not again.labels[:4].any()
 
 
 def test_another_image_is_refused(tmp_path: Path) -> None:
