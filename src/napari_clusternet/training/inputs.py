@@ -80,7 +80,7 @@ def _check_channels(channels: Any) -> None:
     if channels is None:
         return
     whole = isinstance(channels, (tuple, list)) and len(channels) > 0
-    if not whole or not all(isinstance(n, Integral) and n >= 1 for n in channels):
+    if not whole or not all(isinstance(n, Integral) and int(n) >= 1 for n in channels):
         invalid("channels", channels, "not widths of levels", "Give e.g. (16, 24, 32, 48)")
 
 

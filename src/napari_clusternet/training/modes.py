@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -197,5 +197,5 @@ class EnhancedMode(Mode):
 
 def make_mode(settings: ClusterNetDefaults, centers: npt.NDArray[np.float32], n_bands: int) -> Mode:
     """Return the mode that `settings` names."""
-    kinds = {"paper": PaperMode, "enhanced": EnhancedMode}
-    return cast("Mode", kinds[settings.mode](settings, centers, n_bands))
+    kinds: dict[str, type[Mode]] = {"paper": PaperMode, "enhanced": EnhancedMode}
+    return kinds[settings.mode](settings, centers, n_bands)

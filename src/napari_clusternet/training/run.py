@@ -96,9 +96,9 @@ class Run(Learner):
     def progress(self) -> Progress:
         """Return where training is, with the last batch's figures."""
         done = self.position.epoch * self.steps_per_epoch + len(self.position.epoch_figures)
-        last = self.position.history[-1] if self.position.history else {}
+        last: dict[str, float] = self.position.history[-1] if self.position.history else {}
         kept = {name: last[name] for name in ("perplexity", "agreement") if name in last}
-        figures = {**kept, **self.position.epoch_figures[-1]}
+        figures = kept | self.position.epoch_figures[-1]
         return Progress("training", done, self.settings.n_epochs * self.steps_per_epoch, figures)
 
     def note_round(self, epoch: int, number: int, batch: ClusteredBatch | None) -> None:
