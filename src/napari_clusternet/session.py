@@ -128,7 +128,7 @@ class Session:
         self.features = yield from resolve_steps(image, features, mode, random_state)
         self._extractor, matrix = yield from matrix_steps(image, self.features, random_state)
         # quick clusters have a percent or two more inertia, which no stroke will notice
-        effort = {"max_iter": 10, "polish": 0} if mode == "enhanced" else {}
+        effort = {"max_iter": 8, "polish": 0} if mode == "enhanced" else {}
         model = make_clusterer(clusterer, n_clusters, random_state=random_state, **effort)
         yield from model.fit_steps(matrix.rows)
         ids = model.predict(matrix.rows).astype(np.int64) + 1

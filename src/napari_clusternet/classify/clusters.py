@@ -133,9 +133,9 @@ def principal_starts(pixels: FloatArray) -> FloatArray:
 
 def _part_means(pixels: FloatArray, parts: IntArray, centroids: FloatArray) -> FloatArray:
     """Mean of each part's pixels; a part without pixels keeps its centroid."""
-    means = centroids.copy()
-    for part in np.unique(parts):
-        means[part] = pixels[parts == part].mean(axis=0, dtype=np.float64)
+    members = (parts == np.arange(len(centroids))[:, None]).astype(np.float32)
+    sizes = members.sum(axis=1, keepdims=True)
+    means: FloatArray = np.where(sizes > 0, (members @ pixels) / np.maximum(sizes, 1), centroids)
     return means
 
 

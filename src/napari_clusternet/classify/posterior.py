@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
 
 #: Extremely randomised trees (Geurts et al. 2006): quick to grow on the few pixels of strokes.
-N_TREES = 24
+N_TREES = 16
 #: Stroked pixels that the trees see, spread evenly over the strokes; more only costs time.
 MAX_PIXELS = 1200
 #: Fewest pixels of each class among them, if it has so many. Beyond it classes keep their shares:

@@ -24,7 +24,7 @@ MAX_BANDS = 64
 #: Edge of a sampled block by number of spatial axes, pixels.
 SAMPLE_EDGE = {2: 256, 3: 64}
 #: A sample ends at this many valid pixels, or at this many blocks read.
-SAMPLE_PIXELS, SAMPLE_BLOCKS = 400_000, 256
+SAMPLE_PIXELS, SAMPLE_BLOCKS = 200_000, 256
 #: Pixels projected at a time; bounds the float64 working memory.
 _PROJECT_CHUNK = 1 << 16
 

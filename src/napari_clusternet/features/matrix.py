@@ -76,10 +76,24 @@ def collect(extractor: Extractor, image: Image) -> Generator[Progress, None, Fea
     dtype = np.float16 if 4 * n_values > HALF_PRECISION_BYTES else np.float32
     rows = np.empty((int(valid.sum()), extractor.n_features), dtype)
     for progress, region, block in iter_tiles(extractor, image):
-        inside = valid[region]
-        rows[ranks[region][inside]] = block[:, inside].T
+        _fill(rows, ranks[region], valid[region], block)
         yield progress
     return FeatureMatrix(rows, valid)
+
+
+def _fill(rows: FloatArray, ranks: IntArray, valid: BoolArray, block: FloatArray) -> None:
+    """Write a block's features (F, [Z,] Y, X) into their rows, one image line at a time.
+
+    A line and its features fit the cache; turning the whole block at once takes four times longer.
+    """
+    width = valid.shape[-1]
+    lines = zip(ranks.reshape(-1, width), valid.reshape(-1, width), strict=True)
+    planes = block.reshape(len(block), -1, width)
+    for i, (rank, inside) in enumerate(lines):
+        if inside.all():  # ranks count up along a line without gaps
+            rows[rank[0] : rank[0] + width] = planes[:, i].T
+        elif inside.any():
+            rows[rank[inside]] = planes[:, i, inside].T
 
 
 def from_array(array: Any, image: Image) -> FeatureMatrix:
