@@ -55,7 +55,9 @@ def prepare(case, seed, options):
     image = Image.from_array(
         case["image"], axes=str(case["axes"]), spacing=case["spacing"].tolist()
     )
-    return ClusterNet(random_state=seed, mode=options.mode).fit([image])
+    preset = "paper" if options.mode == "paper" else "balanced"
+    changes = {} if options.epochs is None else {"n_epochs": options.epochs}
+    return ClusterNet.from_preset(preset, random_state=seed, **changes).fit([image])
 
 
 def segment(case, strokes, features, seed, options):
@@ -204,6 +206,7 @@ def main(arguments=None):
     parser.add_argument("--method", default="clusternet", help="a stroke method, or peer:NAME")
     parser.add_argument("--mode", default="enhanced", choices=["enhanced", "paper"])
     parser.add_argument("--features", default="auto")
+    parser.add_argument("--epochs", type=int, help="of learned features, if not the preset's")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0 .. N - 1")
     parser.add_argument("--budgets", default="all", help='"all", or a list such as "6,h"')
     parser.add_argument("--json", help="result file, continued if it exists")
