@@ -38,7 +38,7 @@ def paint(strokes: np.ndarray, rng: np.random.Generator, class_: int) -> None:
 
 def import_libraries() -> None:
     """Import what the first session of a program would import, to time the work alone."""
-    import sklearn.ensemble
+    import sklearn.ensemble  # noqa: F401
     import torch  # noqa: F401
 
 

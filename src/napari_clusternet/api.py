@@ -10,7 +10,7 @@ from napari_clusternet.classify import STROKE_METHODS
 from napari_clusternet.classify.base import check_strokes
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.errors import invalid
-from napari_clusternet.extraction import fit_extractor, is_model, resolve_steps
+from napari_clusternet.extraction import fit_extractor, is_array, resolve_steps
 from napari_clusternet.io.opening import open_image
 from napari_clusternet.progress import Callback, Progress, drain
 from napari_clusternet.session import Session
@@ -77,7 +77,7 @@ def segment_steps(
         )  # fmt: skip
         return session.update(painted)
     classifier = STROKE_METHODS.load(method, "method")()
-    if not isinstance(features, str) and not is_model(features):
+    if is_array(features):
         invalid(
             "features", features, f"method={method!r} takes no array of features",
             "Give a fitted ClusterNet or a name, or use method='clusternet'",
@@ -114,7 +114,7 @@ def segment(
         0 for none, 1..n for classes; at least two classes.
     axes, spacing
         See `open_image`; for arrays.
-    features : ClusterNet, array-like or str
+    features : ClusterNet, array-like, str or tuple
         See `Session`.
     method : str
         ``"clusternet"`` or another stroke method of `methods`.

@@ -131,8 +131,8 @@ def _segment(
     features: Any = "filters"
     start = time.perf_counter()
     if learn:
-        features = ClusterNet.from_preset("quick", random_state=seed, device=device)
-        features.fit([image], callback=callback)
+        model = ClusterNet.from_preset("quick", random_state=seed, device=device)
+        features = (model.fit([image], callback=callback), "filters")
     learned = time.perf_counter()
     session = Session(image, features=features, random_state=seed, callback=callback)
     labels = session.update(sample.strokes)
@@ -142,7 +142,7 @@ def _segment(
     dice, accuracy = _scores(labels, sample)
     outcome = Outcome(
         name=sample.name,
-        features="learned by ClusterNet" if learn else "filter bank",
+        features="learned + filter bank" if learn else "filter bank",
         dice=dice,
         accuracy=accuracy,
         seconds_learning=learned - start,

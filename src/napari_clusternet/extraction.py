@@ -12,6 +12,7 @@ from napari_clusternet.config import Mode
 from napari_clusternet.errors import invalid
 from napari_clusternet.extractor import Extractor, iter_tiles
 from napari_clusternet.features import EXTRACTORS
+from napari_clusternet.features.combined import CombinedFeatures
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
 from napari_clusternet.history import ClusterState
 from napari_clusternet.image import Image
@@ -27,7 +28,8 @@ def resolve_steps(
     """Turn ``"auto"`` and ``"learn"`` into what they stand for; leave the rest as it is.
 
     ``"auto"`` is the filter bank in enhanced mode, which answers in seconds, and ``"learn"`` in
-    paper mode. ``"learn"`` trains a `ClusterNet` on the image now.
+    paper mode. ``"learn"`` trains a `ClusterNet` on the image now; in enhanced mode the filter
+    bank stands beside what it learns.
     """
     if isinstance(features, str) and features == "auto":
         features = "learn" if mode == "paper" else "filters"
@@ -38,7 +40,7 @@ def resolve_steps(
     preset = "paper" if mode == "paper" else "quick"
     model = ClusterNet.from_preset(preset, random_state=random_state)
     yield from model.fit_steps([image])
-    return model
+    return model if mode == "paper" else (model, "filters")
 
 
 def is_model(features: Any) -> bool:
@@ -46,8 +48,13 @@ def is_model(features: Any) -> bool:
     return hasattr(features, "fit_steps") and hasattr(features, "transform")
 
 
+def is_array(features: Any) -> bool:
+    """Whether `features` are features themselves: no name, no model, no tuple of those."""
+    return not isinstance(features, str | tuple) and not is_model(features)
+
+
 def fit_extractor(image: Image, features: Any, random_state: int) -> Extractor:
-    """Return the extractor of a fitted model, or fit the named one to the image.
+    """Return the extractor of a fitted model, or fit the named one, or several, to the image.
 
     Raises
     ------
@@ -56,6 +63,9 @@ def fit_extractor(image: Image, features: Any, random_state: int) -> Extractor:
     NotFittedError
         If the model has not been fitted.
     """
+    if isinstance(features, tuple):
+        parts = tuple(fit_extractor(image, part, random_state) for part in features)
+        return CombinedFeatures(parts)
     if is_model(features):
         from sklearn.utils.validation import check_is_fitted
 
@@ -84,7 +94,7 @@ def matrix_steps(
     InputError
         If `features`, already resolved, does not fit the image.
     """
-    if not isinstance(features, str) and not is_model(features):
+    if is_array(features):
         return None, from_array(features, image)
     extractor = fit_extractor(image, features, random_state)
     matrix = yield from collect(extractor, image)

@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_clusternet.engine import ClusterEngine
 from napari_clusternet.errors import FileFormatError, InputError, invalid
-from napari_clusternet.extraction import is_model, matrix_steps
+from napari_clusternet.extraction import is_array, matrix_steps
 from napari_clusternet.features.matrix import FeatureMatrix
 from napari_clusternet.history import ClusterState, Divide, Entry, History
 from napari_clusternet.image import Image
@@ -87,7 +87,7 @@ def save_session(session: Session, path: str | Path) -> Path:
         "random_state": session.random_state,
         "state": state,
         "history": {"entries": entries, "position": history.position, "limit": history.limit},
-        "features": session.features if isinstance(session.features, str) else None,
+        "features": _names(session.features, arrays),
         "image": _describe_image(session.image),
     }
     mask, in_memory = session.image.mask, session.image.source is None
@@ -95,9 +95,7 @@ def save_session(session: Session, path: str | Path) -> Path:
         arrays["image_mask"] = np.asarray(mask)  # not to be had from the image's own file
     if in_memory:
         arrays["image_data"] = np.asarray(session.image.data)
-    if is_model(session.features):
-        arrays["model"] = _file_bytes(session.features)
-    elif not isinstance(session.features, str):
+    if is_array(session.features):
         arrays["rows"], arrays["valid"] = engine.matrix.rows, engine.matrix.valid
     save_model(path, arrays, metadata, kind=KIND, version=VERSION)
     return Path(path)
@@ -143,7 +141,7 @@ def _rebuild(
         matrix = FeatureMatrix(arrays["rows"], arrays["valid"].reshape(image.shape))
         session.features = arrays["rows"]
     else:
-        session.features = _model(arrays["model"]) if "model" in arrays else metadata["features"]
+        session.features = _features(metadata["features"], arrays)
         steps = matrix_steps(image, session.features, session.random_state)
         session._extractor, matrix = drain(steps)
     if matrix.n_features != state.centroids.shape[1] or matrix.n_features != len(session._base.T):
@@ -230,6 +228,24 @@ def _find_image(
             "Give that image, or open a new session",
         )
     return image
+
+
+def _names(features: Any, arrays: dict[str, Any]) -> Any:
+    """Describe features in JSON; models go into `arrays` as the files they would be saved as."""
+    if isinstance(features, tuple):
+        return [_names(part, arrays) for part in features]
+    if isinstance(features, str) or is_array(features):
+        return features if isinstance(features, str) else None
+    name = f"model_{sum(key.startswith('model_') for key in arrays)}"
+    arrays[name] = _file_bytes(features)
+    return {"model": name}
+
+
+def _features(record: Any, arrays: dict[str, Any]) -> Any:
+    """Rebuild what `_names` described."""
+    if isinstance(record, list):
+        return tuple(_features(part, arrays) for part in record)
+    return _model(arrays[record["model"]]) if isinstance(record, dict) else record
 
 
 def _file_bytes(model: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_clusternet.clusternet import ClusterNet
 from napari_clusternet.errors import FileFormatError, InputError
 from napari_clusternet.image import Image
 from napari_clusternet.io.model_files import load_model, save_model
@@ -61,6 +62,19 @@ def test_load_is_the_identity(tmp_path: Path, features: str, mode: str) -> None:
         same()
     one.update(painted((30, 20)) // 2), two.update(painted((30, 20)) // 2)
     same()
+
+
+def test_models_are_kept_inside(tmp_path: Path) -> None:
+    data = np.random.default_rng(5).normal(size=(2, 40, 40)).astype(np.float32)
+    image = Image.from_array(data, axes="CYX")
+    model = ClusterNet(n_clusters=6, n_features=5, n_epochs=1, patch=32, random_state=0,
+                       cluster_batch=2, train_batch=2).fit([image])  # fmt: skip
+    session = Session(image, features=(model, "filters"), n_clusters=7)
+    session.update(painted((40, 40)))
+    session.save(tmp_path / "a.clusternet")
+    again = Session.load(tmp_path / "a.clusternet")
+    np.testing.assert_array_equal(again.labels, session.labels)
+    np.testing.assert_array_equal(again.predict(image), session.predict(image))
 
 
 def test_the_image_is_found_where_it_was_or_given(tmp_path: Path) -> None:

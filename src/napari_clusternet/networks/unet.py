@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from napari_clusternet.tiles import round_up
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 #: An axis whose spacing is more than this times the finest is not mixed with its neighbours.
 ANISOTROPY = 3.0

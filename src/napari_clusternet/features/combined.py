@@ -1,0 +1,71 @@
+"""Several extractors side by side, such as learned features and the filter bank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_clusternet.errors import invalid
+
+if TYPE_CHECKING:
+    from napari_clusternet.extractor import BoolArray, Extractor, FloatArray
+    from napari_clusternet.image import Bands
+
+
+@dataclass(frozen=True, eq=False)
+class CombinedFeatures:
+    """The features of several extractors, one after the other.
+
+    Every part is divided by the square root of its number of features, and all are scaled back
+    together, so that each part weighs the same in a distance however many features it has.
+
+    Attributes
+    ----------
+    parts : tuple of Extractor
+        Fitted extractors for the same bands and the same number of spatial axes.
+    """
+
+    parts: tuple[Extractor, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            invalid("features", self.parts, "no extractor", "Name at least one")
+        if len({part.ndim for part in self.parts}) > 1:
+            axes = [part.ndim for part in self.parts]
+            invalid("features", axes, "for different numbers of spatial axes", "Give equal ones")
+
+    @property
+    def bands(self) -> Bands:
+        """Bands of the images it takes."""
+        return self.parts[0].bands
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes of the images it takes."""
+        return self.parts[0].ndim
+
+    @property
+    def n_features(self) -> int:
+        """Features a pixel, of all parts together."""
+        return sum(part.n_features for part in self.parts)
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """The largest halo of the parts, per axis."""
+        return tuple(map(max, zip(*(part.halo for part in self.parts), strict=True)))
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """The least common multiple of the parts' strides, per axis."""
+        return tuple(lcm(*axis) for axis in zip(*(p.multiple for p in self.parts), strict=True))
+
+    def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
+        """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
+        fair = self.n_features / len(self.parts)
+        blocks = [
+            part(values, valid) * np.float32((fair / part.n_features) ** 0.5) for part in self.parts
+        ]
+        return np.concatenate(blocks)
