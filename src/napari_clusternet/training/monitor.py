@@ -33,7 +33,8 @@ def effective_rank(features: npt.NDArray[np.float32]) -> float:
 
     (Sum of variances)^2 / sum of squared variances, along the principal axes.
     """
-    covariance = np.atleast_2d(np.cov(features.astype(np.float64), rowvar=False))
+    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    covariance = centred.T @ centred  # its scale cancels below
     squares = float((covariance**2).sum())
     return float(np.trace(covariance) ** 2 / squares) if squares > 0 else 0.0
 
