@@ -75,16 +75,24 @@ def test_intensity_agrees_with_scikit_image():
     np.testing.assert_allclose(ours[inside, inside], theirs[inside, inside], atol=0.01)
 
 
-def test_thick_slices_are_filtered_within_slices_only():
-    volume = np.zeros((3, 21, 21), np.float32)
-    volume[1, 10, 10] = 1
+def test_thick_slices_mix_under_wide_kernels_alone():
+    # spacing 3.5 : 1 : 1. Sigma 1 is 0.29 slices, under 0.3: not smoothed across.
+    # Sigma 2 is 0.571 slices: weights exp(-z^2 / (2 x 0.571^2)) = 1, .2163, .0022 at z = 0, 1, 2,
+    # so the neighbour holds .2163 of what the stroked slice holds
+    volume = np.zeros((9, 21, 21), np.float32)
+    volume[4, 10, 10] = 1
     bank = plain_bank((1.0, 2.0), spacing=(3.5, 1.0, 1.0))
     features = run(bank, volume)
     assert bank.axes == (1, 2)
-    assert bank.halo == (0, 7, 7)  # 3 sigma, and one pixel for the differences
+    assert bank.halo == (2, 7, 7)  # 3 sigma, and one pixel for the differences in the slice
     assert bank.n_features == 1 + 2 * (1 + 1 + 2)
-    assert not features[:, [0, 2]].any()
-    np.testing.assert_array_equal(features[:, 1], run(plain_bank((1.0, 2.0)), volume[1]))
+    flat = run(plain_bank((1.0, 2.0)), volume[4])
+    narrow, wide = features[1:5], features[5:9]
+    np.testing.assert_array_equal(narrow[:, 4], flat[1:5])
+    assert not narrow[:, [3, 5]].any()
+    centre = 1 / (1 + 2 * 0.2163 + 2 * 0.0022)
+    np.testing.assert_allclose(wide[0, 4], centre * flat[5], rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(wide[:, 3], 0.2163 * wide[:, 4], rtol=1e-3, atol=1e-6)
 
 
 def test_anisotropic_smoothing_is_equal_in_physical_units():

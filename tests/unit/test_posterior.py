@@ -19,7 +19,7 @@ def test_far_from_the_boundary_the_posterior_is_sure_and_unseen_classes_get_noth
 
 def test_where_features_say_nothing_the_shares_of_the_strokes_decide() -> None:
     # all features equal: trees are single leaves holding the class shares of their sample,
-    # 1200 of 4000 pixels, class 1 four times as often as class 2
+    # 3000 of 4000 pixels, class 1 four times as often as class 2
     features = np.zeros((4000, 2))
     classes = np.repeat([1, 2], [3200, 800])
     posterior = StrokePosterior(0).fit(features, classes).predict(np.zeros((1, 2)), 2)
@@ -28,8 +28,8 @@ def test_where_features_say_nothing_the_shares_of_the_strokes_decide() -> None:
 
 def test_a_rare_class_keeps_its_pixels() -> None:
     # 30 pixels of class 2 among 5000: all of them are kept (fewer than MIN_PER_CLASS), beside
-    # round(5000 x 1200 / 5030) = 1193 of class 1
+    # round(5000 x 3000 / 5030) = 2982 of class 1
     assert MIN_PER_CLASS > 30
     classes = np.repeat([1, 2], [5000, 30])
     posterior = StrokePosterior(0).fit(np.zeros((5030, 1)), classes).predict(np.zeros((1, 1)), 2)
-    np.testing.assert_allclose(posterior[0, 1], 30 / (1193 + 30), atol=1e-6)
+    np.testing.assert_allclose(posterior[0, 1], 30 / (2982 + 30), atol=1e-6)

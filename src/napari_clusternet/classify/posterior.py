@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Extremely randomised trees (Geurts et al. 2006): quick to grow on the few pixels of strokes.
 N_TREES = 16
 #: Stroked pixels that the trees see, spread evenly over the strokes; more only costs time.
-MAX_PIXELS = 1200
+MAX_PIXELS = 3000
 #: Fewest pixels of each class among them, if it has so many. Beyond it classes keep their shares:
 #: how much people paint of a class says how common it is.
 MIN_PER_CLASS = 50

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
 
-#: Scales by number of filtered axes, pixels of the finest axis. In 3D a scale of 16 would make
+#: Scales by number of fine axes, pixels of the finest axis. In 3D a scale of 16 would make
 #: the halo so wide that a tile of 64^3 reads 16 times its volume.
 SIGMAS = {1: (1.0, 2.0, 4.0, 8.0, 16.0), 2: (1.0, 2.0, 4.0, 8.0, 16.0), 3: (1.0, 2.0, 4.0, 8.0)}
 #: Kernels end at this many sigma: finite, so that tiles are exact.
 TRUNCATE = 3.0
-#: Axes are filtered up to this ratio of their spacing to the finest (thick slices are not).
+#: Differences are taken along axes up to this ratio of their spacing to the finest: across thick
+#: slices they would compare different places.
 MAX_SPACING_RATIO = 3.0
 #: An axis is not smoothed by a kernel narrower than this, pixels.
 MIN_SIGMA = 0.3
@@ -47,8 +48,9 @@ class FilterFeatures:
     The features of a pixel are its normalised bands (at most 64, else principal components), then
     for each band (or component, above 8 bands) and scale: the intensity smoothed by a Gaussian,
     the magnitude of its gradient, and the eigenvalues of its Hessian, smallest first. Scales are
-    in pixels of the finest axis and equal in physical units along all axes; an axis whose spacing
-    is over 3 times the finest is left out. Each feature is scaled to mean 0 and standard deviation
+    in pixels of the finest axis and equal in physical units along all axes, so thick slices are
+    smoothed together by wide kernels alone; gradient and Hessian leave out an axis whose spacing
+    is over 3 times the finest. Each feature is scaled to mean 0 and standard deviation
     1 on a seeded sample of the image, so that all weigh the same in a distance. Invalid pixels
     count as the mean of their band in the neighbourhood of valid ones.
 
@@ -115,7 +117,7 @@ class FilterFeatures:
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """The spatial axes that are filtered."""
+        """The spatial axes along which differences are taken."""
         return tuple(i for i, step in enumerate(self.spacing) if step <= MAX_SPACING_RATIO)
 
     @property
@@ -130,9 +132,7 @@ class FilterFeatures:
     def halo(self) -> tuple[int, ...]:
         """Radius of the widest kernel, and one pixel for the differences."""
         widest = self._pixel_sigmas(max(self.sigmas))
-        return tuple(
-            _radius(sigma) + 1 if axis in self.axes else 0 for axis, sigma in enumerate(widest)
-        )
+        return tuple(_radius(sigma) + (axis in self.axes) for axis, sigma in enumerate(widest))
 
     @property
     def multiple(self) -> tuple[int, ...]:
@@ -169,7 +169,7 @@ class FilterFeatures:
     def _pixel_sigmas(self, sigma: float) -> tuple[float, ...]:
         """Return `sigma` in pixels of each axis, 0 where the axis is not smoothed."""
         wide = [sigma / step for step in self.spacing]
-        return tuple(s if i in self.axes and s >= MIN_SIGMA else 0.0 for i, s in enumerate(wide))
+        return tuple(s if s >= MIN_SIGMA else 0.0 for s in wide)
 
     def _filter(self, channel: FloatArray, sigma: float, out: FloatArray) -> None:
         """Write smoothed intensity, gradient magnitude and Hessian eigenvalues into `out`."""
