@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 # Before torch starts its threads: spinning ones starve each other where cores are shared.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 GUI = Path(__file__).parent / "gui"
 #: Set where the window tests must run: a skipped one then fails.

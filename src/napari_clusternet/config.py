@@ -41,7 +41,7 @@ class ClusterNetDefaults:
 
 #: Changes to `ClusterNetDefaults`, by preset (`ClusterNet.from_preset`).
 CLUSTERNET_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"n_clusters": 256, "n_epochs": 9, "patch": 128, "cluster_pixels": 16384},
+    "quick": {"n_clusters": 256, "n_epochs": 8, "patch": 128, "cluster_pixels": 16384},
     "balanced": {"patch": 256},
     "paper": {
         "mode": "paper",
