@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_clusternet.api import methods, segment
+    from napari_clusternet.api.listing import methods
+    from napari_clusternet.api.strokes import segment
     from napari_clusternet.clusternet import ClusterNet
     from napari_clusternet.image import Image
     from napari_clusternet.io.labels import read_labels, write_labels
@@ -24,10 +25,10 @@ _HOMES = {
     "ClusterNet": "napari_clusternet.clusternet",
     "Image": "napari_clusternet.image",
     "Session": "napari_clusternet.session",
-    "methods": "napari_clusternet.api",
+    "methods": "napari_clusternet.api.listing",
     "open_image": "napari_clusternet.io.opening",
     "read_labels": "napari_clusternet.io.labels",
-    "segment": "napari_clusternet.api",
+    "segment": "napari_clusternet.api.strokes",
     "write_labels": "napari_clusternet.io.labels",
 }
 

@@ -1,9 +1,8 @@
-"""Both steps in one call, and the list of methods."""
+"""Methods that need strokes: both steps in one call."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_clusternet.classify import STROKE_METHODS
@@ -23,35 +22,6 @@ if TYPE_CHECKING:
 
 #: The method of the paper; `Session` implements it.
 CLUSTERNET = "clusternet"
-
-
-@dataclass(frozen=True)
-class Method:
-    """What there is to choose from.
-
-    Attributes
-    ----------
-    name : str
-        What to pass as ``method=``.
-    kind : str
-        ``"strokes"`` for methods of `segment`.
-    summary : str
-        One line for people.
-    ndims : tuple of int
-        Numbers of spatial axes it handles.
-    """
-
-    name: str
-    kind: str
-    summary: str
-    ndims: tuple[int, ...]
-
-
-def methods() -> list[Method]:
-    """List every method, ours first, from the tables of the families."""
-    ours = Method(CLUSTERNET, "strokes", "clusters of learned features get classes", (2, 3))
-    others = [(name, STROKE_METHODS.load(name)) for name in STROKE_METHODS]
-    return [ours, *(Method(n, "strokes", cls.summary, tuple(cls.ndims)) for n, cls in others)]
 
 
 def segment_steps(
