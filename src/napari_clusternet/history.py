@@ -102,6 +102,18 @@ class Entry:
     old: IntArray
     new: IntArray
 
+    def reverts_to(self, pixels: IntArray, strokes: IntArray) -> bool:
+        """Whether these changed strokes (pixels sorted) are exactly those before the step."""
+        return self._matches(pixels, strokes, self.old)
+
+    def leads_to(self, pixels: IntArray, strokes: IntArray) -> bool:
+        """Whether these changed strokes (pixels sorted) are exactly those after the step."""
+        return self._matches(pixels, strokes, self.new)
+
+    def _matches(self, pixels: IntArray, strokes: IntArray, wanted: IntArray) -> bool:
+        same = pixels.size > 0 and np.array_equal(pixels, self.pixels)
+        return same and np.array_equal(strokes, wanted)
+
 
 class History:
     """A bounded list of entries with a position in it.
@@ -124,16 +136,24 @@ class History:
         del self.entries[: max(0, len(self.entries) - self.limit)]
         self.position = len(self.entries)
 
+    @property
+    def previous(self) -> Entry | None:
+        """The step that `back` would take back."""
+        return self.entries[self.position - 1] if self.position else None
+
+    @property
+    def next(self) -> Entry | None:
+        """The step that `forward` would apply again."""
+        return self.entries[self.position] if self.position < len(self.entries) else None
+
     def back(self) -> Entry | None:
         """Step back and return the entry to take back, or None at the beginning."""
-        if self.position == 0:
-            return None
-        self.position -= 1
-        return self.entries[self.position]
+        entry = self.previous
+        self.position -= entry is not None
+        return entry
 
     def forward(self) -> Entry | None:
         """Step forward and return the entry to apply again, or None at the end."""
-        if self.position == len(self.entries):
-            return None
-        self.position += 1
-        return self.entries[self.position - 1]
+        entry = self.next
+        self.position += entry is not None
+        return entry

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,16 @@ import numpy as np
 
 from napari_clusternet import inspection
 from napari_clusternet.classify.base import check_strokes
-from napari_clusternet.clustering import make_clusterer
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.engine import ClusterEngine, with_zero
 from napari_clusternet.errors import invalid
-from napari_clusternet.extraction import matrix_steps, predict_steps, resolve_steps
+from napari_clusternet.extraction import (
+    cluster_steps,
+    matrix_steps,
+    predict_steps,
+    resolve_steps,
+    take_regions,
+)
 from napari_clusternet.history import ClusterState, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition, look_up
@@ -59,6 +64,9 @@ class Session:
         Clusters to start with (800 in section 3.4); fewer if the image has fewer distinct pixels.
     clusterer : {"kmeans", "gmm"}
         How the features are clustered.
+    regions : array-like of int, shape ([Z,] Y, X), optional
+        Regions of any method (`napari_clusternet.unsupervised`) to start with instead of clusters;
+        at most 65535 of them. Pixels of region 0 form one more.
     random_state : int
         Seed; the same seed, data and device give the same session.
     callback : callable, optional
@@ -82,6 +90,7 @@ class Session:
     _base: FloatArray
     _engine: ClusterEngine
     _history: History
+    _listeners: list[Callable[[Session], object]]
 
     def __init__(
         self,
@@ -92,6 +101,7 @@ class Session:
         mode: Mode = SESSION.mode,
         n_clusters: int = SESSION.n_clusters,
         clusterer: str = "kmeans",
+        regions: Any = None,
         random_state: int = 0,
         callback: Callback | None = None,
     ) -> None:
@@ -103,6 +113,7 @@ class Session:
                 mode=mode,
                 n_clusters=n_clusters,
                 clusterer=clusterer,
+                regions=regions,
                 random_state=random_state,
                 session=self,
             ),
@@ -119,6 +130,7 @@ class Session:
         mode: Mode = SESSION.mode,
         n_clusters: int = SESSION.n_clusters,
         clusterer: str = "kmeans",
+        regions: Any = None,
         random_state: int = 0,
         session: Session | None = None,
     ) -> Generator[Progress, None, Session]:
@@ -128,13 +140,13 @@ class Session:
         self.image, self.mode, self.random_state = image, mode, random_state
         self.features = yield from resolve_steps(image, features, mode, random_state)
         self._extractor, matrix = yield from matrix_steps(image, self.features, random_state)
-        # quick clusters have a percent or two more inertia, which no stroke will notice
-        effort = {"max_iter": 8, "polish": 0} if mode == "enhanced" else {}
-        model = make_clusterer(clusterer, n_clusters, random_state=random_state, **effort)
-        yield from model.fit_steps(matrix.rows)
-        ids = model.predict(matrix.rows).astype(np.int64) + 1
+        if regions is None:
+            ids, self._base = yield from cluster_steps(
+                matrix, clusterer, n_clusters, mode, random_state
+            )
+        else:
+            ids, self._base = take_regions(regions, matrix)
         yield Progress("clustering", 1, 1)
-        self._base = np.asarray(model.cluster_centers_, dtype=np.float32)
         self._engine = ClusterEngine(
             matrix,
             Partition(matrix.scatter(ids)),
@@ -143,6 +155,7 @@ class Session:
             random_state=random_state,
         )
         self._history = History(SESSION.history_limit)
+        self._listeners = []
         return self
 
     # ---- results -------------------------------------------------------------------------------
@@ -272,6 +285,7 @@ class Session:
             raise
         engine.relabel(before, moves)
         self._history.push(Entry(before, engine.state, tuple(moves), where, old, new))
+        self._notify()
 
     # ---- clusters by hand ----------------------------------------------------------------------
 
@@ -337,6 +351,7 @@ class Session:
         entry = self._history.back()
         if entry is not None:
             self._engine.undo(entry)
+            self._notify()
         return self.labels
 
     def redo(self) -> LabelArray:
@@ -344,7 +359,56 @@ class Session:
         entry = self._history.forward()
         if entry is not None:
             self._engine.redo(entry)
+            self._notify()
         return self.labels
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return self._history.previous is not None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone step to apply again."""
+        return self._history.next is not None
+
+    def follow(self, strokes: Any) -> LabelArray:
+        """Take the strokes of an editor that has an undo of its own; return the labels.
+
+        If they are as they were before the last step, or as they would be after the next, that is
+        `undo` or `redo`; else `update`. So undoing a stroke restores clusters that it had split.
+
+        Parameters
+        ----------
+        strokes : array-like of int, shape ([Z,] Y, X)
+            All strokes.
+
+        Raises
+        ------
+        StrokeError
+            If shape or values do not fit the image.
+        """
+        new = check_strokes(strokes, self.image, min_classes=0)
+        flat = new.reshape(-1)
+        pixels = self._engine.changed_strokes(flat)
+        back, forward = self._history.previous, self._history.next
+        if back is not None and back.reverts_to(pixels, flat[pixels]):
+            return self.undo()
+        if forward is not None and forward.leads_to(pixels, flat[pixels]):
+            return self.redo()
+        return self.update(new)
+
+    def subscribe(self, listener: Callable[[Session], object]) -> Callable[[], None]:
+        """Call `listener` with the session after every change; return what ends that.
+
+        Whoever makes the change, all that show the session follow it.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _notify(self) -> None:
+        for listener in tuple(self._listeners):
+            listener(self)
 
     # ---- files and other images ----------------------------------------------------------------
 

@@ -127,6 +127,7 @@ def _rebuild(
 ) -> Session:
     session = cls.__new__(cls)
     session.image, session.mode = image, metadata["mode"]
+    session._listeners = []
     session.random_state = int(metadata["random_state"])
     if session.mode not in ("enhanced", "paper"):
         raise ValueError(f"mode {session.mode!r}")

@@ -315,3 +315,57 @@ def test_strokes_of_another_shape_are_refused() -> None:
     session = line(VALUES, n_clusters=2)
     with pytest.raises(StrokeError, match=r"has shape \(1, 8\)"):
         session.update(np.zeros((8, 1), np.uint8))
+
+
+def test_an_editor_that_undoes_a_stroke_gets_its_clusters_back() -> None:
+    rng = np.random.default_rng(0)
+    image = Image.from_array(rng.integers(0, 255, (3, 40, 40), dtype=np.uint8), axes="CYX")
+    session = Session(image, features="bands", n_clusters=4)
+    first = np.zeros(image.shape, np.uint8)
+    first[2, 2:30], first[30, 2:30] = 1, 2
+    session.follow(first)
+    before, labels = session.cluster_map.copy(), session.labels.copy()
+    second = first.copy()
+    second[10:14, 5:35], second[20:24, 5:35] = 1, 2
+    session.follow(second)
+    after = session.cluster_map.copy()
+    assert len(np.unique(after)) > len(np.unique(before))  # mixed clusters were split
+    session.follow(first)  # what an editor shows after its own undo
+    np.testing.assert_array_equal(session.cluster_map, before)
+    np.testing.assert_array_equal(session.labels, labels)
+    assert session.can_redo
+    session.follow(second)
+    np.testing.assert_array_equal(session.cluster_map, after)
+    assert not session.can_redo
+
+
+def test_listeners_hear_of_every_change_until_they_leave() -> None:
+    image = Image.from_array(np.arange(100.0).reshape(10, 10), axes="YX")
+    session = Session(image, features="bands", n_clusters=5)
+    heard: list[int] = []
+    leave = session.subscribe(lambda s: heard.append(len(s.clusters)))
+    session.assign(1, 2)
+    session.merge([1, 2])
+    session.undo()
+    leave()
+    session.redo()
+    assert heard == [5, 4, 5]
+
+
+def test_regions_of_another_method_become_clusters() -> None:
+    # four quadrants, numbered with gaps; pixels of region 0 are a cluster too
+    image = Image.from_array(np.arange(64.0).reshape(8, 8), axes="YX")
+    regions = np.kron([[0, 7], [9, 40]], np.ones((4, 4), int))
+    session = Session(image, features="bands", regions=regions)
+    np.testing.assert_array_equal(session.cluster_map, np.kron([[1, 2], [3, 4]], np.ones((4, 4))))
+    strokes = np.zeros((8, 8), np.uint8)
+    strokes[0, 0], strokes[7, 7] = 1, 2
+    labels = session.update(strokes)
+    assert (labels[:4, :4] == 1).all()
+    assert (labels[4:, 4:] == 2).all()
+
+
+def test_regions_that_do_not_fit_are_refused() -> None:
+    image = Image.from_array(np.arange(64.0).reshape(8, 8), axes="YX")
+    with pytest.raises(InputError, match=r"regions=.*shape \(8, 8\)"):
+        Session(image, features="bands", regions=np.ones((4, 4), int))
