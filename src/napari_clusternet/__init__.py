@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_clusternet.image import Image
     from napari_clusternet.io.labels import read_labels, write_labels
     from napari_clusternet.io.opening import open_image
+    from napari_clusternet.io.polygons import write_polygons
     from napari_clusternet.session import Session
 
     __version__: str
@@ -30,6 +31,7 @@ _HOMES = {
     "read_labels": "napari_clusternet.io.labels",
     "segment": "napari_clusternet.api.strokes",
     "write_labels": "napari_clusternet.io.labels",
+    "write_polygons": "napari_clusternet.io.polygons",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "read_labels",
     "segment",
     "write_labels",
+    "write_polygons",
 ]
 
 
