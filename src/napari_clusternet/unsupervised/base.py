@@ -127,7 +127,7 @@ def refuse_empty(image: Image, valid: BoolArray) -> None:
 
 
 def number_regions(labels: npt.NDArray[Any], valid: BoolArray) -> RegionArray:
-    """Number labels 1..n without gaps, in the order of their values; 0 where invalid.
+    """Return labels numbered 1..n without gaps, in the order of their values; 0 where invalid.
 
     Parameters
     ----------
