@@ -7,9 +7,11 @@ neither torch nor Qt.
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_clusternet._napari.controller import current
     from napari_clusternet.api.listing import methods
     from napari_clusternet.api.strokes import segment
     from napari_clusternet.clusternet import ClusterNet
@@ -26,6 +28,7 @@ _HOMES = {
     "ClusterNet": "napari_clusternet.clusternet",
     "Image": "napari_clusternet.image",
     "Session": "napari_clusternet.session",
+    "current": "napari_clusternet._napari.controller",
     "methods": "napari_clusternet.api.listing",
     "open_image": "napari_clusternet.io.opening",
     "read_labels": "napari_clusternet.io.labels",
@@ -39,6 +42,7 @@ __all__ = [
     "Image",
     "Session",
     "__version__",
+    "current",
     "methods",
     "open_image",
     "read_labels",
@@ -56,11 +60,22 @@ def __getattr__(name: str) -> Any:
 
         value = version("napari-clusternet")
     elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
+        value = getattr(_module_of(name), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _module_of(name: str) -> ModuleType:
+    try:
+        return import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        from napari_clusternet.errors import missing_extra
+
+        if name == "current" and error.name in ("napari", "qtpy", "magicgui"):
+            missing_extra(error.name, "napari", "the viewer")
+        raise
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from napari.qt.threading import create_worker
-from napari.utils import progress
+from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
@@ -48,6 +48,7 @@ class Runner:
         self._done: Callable[[Any], object] | None = None
         self._stale: Callable[[], str] = str
         self._closed = False
+        self._reporting = False
 
     @property
     def busy(self) -> bool:
@@ -90,7 +91,7 @@ class Runner:
         self.title, self._done, self._stale = title, done, stale
         self._go.set()
         self._stop.clear()
-        self._bar = progress(total=0, desc=title)
+        self._bar = cancelable_progress(total=0, desc=title, cancel_callback=self.cancel)
         self._worker = create_worker(
             self._relay, steps, _start_thread=False, _ignore_errors=True,
             _connect={"yielded": self._report, "returned": self._end, "warned": _tell_warning},
@@ -158,14 +159,18 @@ class Runner:
     # ---- in the window's thread ------------------------------------------------------------------
 
     def _report(self, step: Progress) -> None:
-        if self._closed or self._bar is None:
+        bar = self._bar
+        if self._closed or bar is None or self._reporting:
             return
-        self._bar.total = step.total or None
-        self._bar.set_description(f"{self.title}: {step.stage}")
-        self._bar.n = step.done
-        self._bar.refresh()
-        self._bar.events.value(value=step.done)
-        self.progressed.emit(step)
+        self._reporting = True  # napari's bars handle events in between, this one's end included
+        try:
+            bar.total = step.total
+            bar.n = step.done
+            bar.set_description(f"{self.title}: {step.stage}")
+            bar.events.value(value=step.done)
+            self.progressed.emit(step)
+        finally:
+            self._reporting = False
 
     def _end(self, outcome: tuple[Any, BaseException | None]) -> None:
         if self._closed:

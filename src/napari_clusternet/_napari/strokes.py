@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from napari.layers import Labels
 from qtpy.QtCore import QTimer
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
 
 #: Milliseconds from a layer's event to the look at its data. Some events fire before the write,
 #: and a stroke fires several: one look after the last of them is enough.

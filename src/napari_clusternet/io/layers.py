@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ from napari_clusternet.io.base import OpenOptions, level_affine, unit_name
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+#: What layers call their axes, beside the letters.
+_AXIS_NAMES = {"BAND": "C", "BANDS": "C", "CHANNEL": "C", "CHANNELS": "C", "PLANE": "Z",
+               "DEPTH": "Z", "ROW": "Y", "COLUMN": "X"}  # fmt: skip
 
 
 def is_layer(source: Any) -> bool:
@@ -66,6 +72,67 @@ def image_from_layer(layer: Any, options: OpenOptions) -> Image:
     return replace(finest, levels=(finest, *coarser))
 
 
+def image_from_layers(
+    layers: Sequence[Any], *, axes: str | None = None, bands: Sequence[int] | None = None
+) -> Image:
+    """Return one image of one or several layers, whose bands are put one after the other.
+
+    Parameters
+    ----------
+    layers : sequence of napari Image layers
+        All of one shape and at one place.
+    axes : str, optional
+        As in `image_from_layer`, for each layer.
+    bands : sequence of int, optional
+        Keep these bands, in this order; 0 is the first.
+
+    Raises
+    ------
+    InputError
+        If there is no layer, their grids differ, or there is no such band.
+    """
+    if not layers:
+        invalid("layers", layers, "there is none", "Give an image layer")
+    images = [image_from_layer(layer, OpenOptions(axes)) for layer in layers]
+    first = images[0]
+    for image in images[1:]:
+        if image.shape != first.shape or not np.allclose(image.affine, first.affine):
+            problem = f"{image.name!r} {image.shape} does not lie on {first.name!r} {first.shape}"
+            invalid("layers", [i.name for i in images], problem, "Choose layers of one grid")
+    whole = first if len(images) == 1 else _stacked(images)
+    if bands is None or tuple(bands) == tuple(range(whole.n_bands)):
+        return whole
+    if not bands or not all(0 <= band < whole.n_bands for band in bands):
+        invalid("bands", list(bands), f"there are bands 0 to {whole.n_bands - 1}", "Choose of them")
+    return _chosen(whole, list(bands))
+
+
+def _stacked(images: Sequence[Image]) -> Image:
+    """Put bands together; levels only go along if all images have the same."""
+    first = images[0]
+    arrays = [image.data for image in images]
+    if any(image.is_lazy for image in images):
+        import dask.array as da
+
+        data = da.concatenate([da.asarray(array) for array in arrays])
+    else:
+        data = np.concatenate([np.asarray(array) for array in arrays])
+    names = [
+        image.name if image.n_bands == 1 else f"{image.name} {band}"
+        for image in images
+        for band in image.band_names
+    ]
+    return replace(first, data=data, band_names=tuple(names), levels=())
+
+
+def _chosen(image: Image, bands: list[int]) -> Image:
+    names = tuple(image.band_names[band] for band in bands)
+    kept = replace(image, data=image.data[bands], band_names=names, levels=())
+    levels = [replace(kept, data=level.data[bands], affine=level.affine, mask=level.mask)
+              for level in image.levels[1:]]  # fmt: skip
+    return replace(kept, levels=(kept, *levels)) if levels else kept
+
+
 def _of_type(value: Any, kind: Any) -> Any:
     return value if isinstance(value, kind) else None
 
@@ -84,6 +151,7 @@ def _axes(layer: Any, array: Any, axes: str | None) -> str:
         return order
     n_placed = len(array.shape) - _is_rgb(layer)
     labels = [str(label).upper() for label in getattr(layer, "axis_labels", ())]
+    labels = [_AXIS_NAMES.get(label, label) for label in labels]
     named = len(labels) == n_placed and set("YX") <= set(labels) <= set("CZYXT")
     if named:
         order = "".join(labels)
