@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_clusternet._napari.controller import current
     from napari_clusternet.api.listing import methods
+    from napari_clusternet.api.regions import unsupervised
     from napari_clusternet.api.strokes import segment
     from napari_clusternet.clusternet import ClusterNet
     from napari_clusternet.image import Image
@@ -33,6 +34,7 @@ _HOMES = {
     "open_image": "napari_clusternet.io.opening",
     "read_labels": "napari_clusternet.io.labels",
     "segment": "napari_clusternet.api.strokes",
+    "unsupervised": "napari_clusternet.api.regions",
     "write_labels": "napari_clusternet.io.labels",
     "write_polygons": "napari_clusternet.io.polygons",
 }
@@ -47,9 +49,18 @@ __all__ = [
     "open_image",
     "read_labels",
     "segment",
+    "unsupervised",
     "write_labels",
     "write_polygons",
 ]
+
+#: Public functions whose name is also that of a subpackage.
+_SHARED_NAMES = ("unsupervised",)
+for _name in _SHARED_NAMES:
+    # The first import of a subpackage binds its name here, over the function. So let that happen
+    # now, which loads a table and no more, and free the name for __getattr__.
+    import_module(f"{__name__}.{_name}")
+    del globals()[_name]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from napari_clusternet.api.strokes import CLUSTERNET
 from napari_clusternet.classify import STROKE_METHODS
+from napari_clusternet.registry import Registry
+from napari_clusternet.unsupervised import UNSUPERVISED
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Method:
     name : str
         What to pass as ``method=``.
     kind : str
-        ``"strokes"`` for methods of `segment`.
+        ``"strokes"`` for methods of `segment`, ``"unsupervised"`` for those of `unsupervised`.
     summary : str
         One line for people.
     ndims : tuple of int
@@ -30,8 +32,12 @@ class Method:
     ndims: tuple[int, ...]
 
 
+#: Kind -> the table of its methods.
+_FAMILIES: dict[str, Registry] = {"strokes": STROKE_METHODS, "unsupervised": UNSUPERVISED}
+
+
 def methods() -> list[Method]:
     """List every method, ours first, from the tables of the families."""
     ours = Method(CLUSTERNET, "strokes", "clusters of learned features get classes", (2, 3))
-    others = [(name, STROKE_METHODS.load(name)) for name in STROKE_METHODS]
-    return [ours, *(Method(n, "strokes", cls.summary, tuple(cls.ndims)) for n, cls in others)]
+    others = [(name, kind, table.load(name)) for kind, table in _FAMILIES.items() for name in table]
+    return [ours, *(Method(name, kind, c.summary, tuple(c.ndims)) for name, kind, c in others)]

@@ -9,5 +9,14 @@ from napari_clusternet.registry import Registry
 
 UNSUPERVISED = Registry(
     "unsupervised",
-    {},
+    {
+        "kmeans": "napari_clusternet.unsupervised.clusters:KMeansRegions",
+        "gmm": "napari_clusternet.unsupervised.clusters:MixtureRegions",
+        "felzenszwalb": "napari_clusternet.unsupervised.superpixels:Felzenszwalb",
+        "slic": "napari_clusternet.unsupervised.superpixels:SlicMerge",
+        "kanezaki": "napari_clusternet.unsupervised.dfc:Kanezaki",
+        "dfc": "napari_clusternet.unsupervised.dfc:DFC",
+        "fsf": "napari_clusternet.unsupervised.dfc:FSF",
+        "scf": "napari_clusternet.unsupervised.dfc:SCF",
+    },
 )

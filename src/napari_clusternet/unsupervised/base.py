@@ -114,6 +114,39 @@ def read_unit(image: Image) -> tuple[FloatArray, BoolArray]:
     return values, valid
 
 
+def check_number(argument: str, value: Any, lowest: float, *, whole: bool = False) -> None:
+    """Refuse a parameter that is no finite number of at least `lowest`, or no whole one.
+
+    Raises
+    ------
+    InputError
+        Naming the parameter, its value and what it may be.
+    """
+    number = isinstance(value, int | float | np.integer | np.floating)
+    kind = "whole number" if whole else "number"
+    if (
+        isinstance(value, bool)
+        or not number
+        or not np.isfinite(value)
+        or (whole and value != int(value))
+        or value < lowest
+    ):
+        problem = f"not a {kind} of at least {lowest:g}"
+        invalid(argument, value, problem, f"Give a {kind} of at least {lowest:g}")
+
+
+def check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse a parameter that is none of `choices`.
+
+    Raises
+    ------
+    InputError
+        Naming the parameter, its value and the choices.
+    """
+    if value not in choices:
+        invalid(argument, value, "not a choice", f"Use one of {', '.join(map(repr, choices))}")
+
+
 def refuse_empty(image: Image, valid: BoolArray) -> None:
     """Refuse an image without a valid pixel.
 
