@@ -63,6 +63,8 @@ class SessionDefaults:
     mode: Mode = "enhanced"
     features: str = "auto"
     history_limit: int = 100
+    #: Largest image, bytes, whose pixels go into a session file where no file of its own has them.
+    embed_bytes: int = 2 << 30
 
 
 @dataclass(frozen=True)

@@ -268,11 +268,15 @@ class Image:
 
     @property
     def layer_metadata(self) -> dict[str, Any]:
-        """Keyword arguments that place a napari layer of this image's ([Z,] Y, X) grid."""
+        """Keyword arguments that place a napari layer of this image's ([Z,] Y, X) grid.
+
+        A layer has no place for a CRS: it goes into its ``metadata``, and so into saved files.
+        """
         return {
             "affine": self.affine.copy(),
             "units": self.units,
             "axis_labels": tuple("zyx"[-self.ndim :]),
+            "metadata": {"crs": self.crs},
         }
 
 

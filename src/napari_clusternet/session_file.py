@@ -7,13 +7,14 @@ named arrays; only the classes listed here are ever built from it.
 from __future__ import annotations
 
 import tempfile
-import zlib
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_clusternet.config import SESSION
 from napari_clusternet.engine import ClusterEngine
 from napari_clusternet.errors import FileFormatError, InputError, invalid
 from napari_clusternet.extraction import is_array, matrix_steps
@@ -21,9 +22,9 @@ from napari_clusternet.features.matrix import FeatureMatrix
 from napari_clusternet.history import ClusterState, Divide, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.io.model_files import load_model, save_model
-from napari_clusternet.io.opening import open_image
 from napari_clusternet.partition import Move, Partition
 from napari_clusternet.progress import drain
+from napari_clusternet.session_image import choose_image, describe_image, reopens
 
 if TYPE_CHECKING:
     from napari_clusternet.session import Session
@@ -33,8 +34,6 @@ VERSION = 1
 
 _CLASSES = {cls.__name__: cls for cls in (ClusterState, Divide, Entry, Move)}
 _REQUIRED = ("cluster_map", "order", "segments", "strokes", "base", "state", "history", "image")
-#: Bytes of the image's middle that are checked against the image given at loading.
-_CHECK_EDGE = 64
 
 
 class _Packer:
@@ -68,48 +67,112 @@ def _unpack(value: Any, arrays: dict[str, Any]) -> Any:
     return value
 
 
-def save_session(session: Session, path: str | Path) -> Path:
-    """Write `session` to `path`, atomically; see `Session.save`."""
-    engine, packer = session._engine, _Packer()
-    history = session._history
+@dataclass(frozen=True)
+class SessionSnapshot:
+    """All of a session that goes into its file, as it was when this was made.
+
+    Attributes
+    ----------
+    image : Image
+        The session's image.
+    arrays, metadata : dict
+        Content of the file, but for the image's pixels.
+    """
+
+    image: Image
+    arrays: dict[str, Any]
+    metadata: dict[str, Any]
+
+    def write(self, path: str | Path) -> Path:
+        """Write the file, atomically; may run in another thread than the session's.
+
+        The pixels go along unless the image's own file gives them back.
+
+        Raises
+        ------
+        OSError
+            If the system refuses to write; the earlier file is unchanged.
+        """
+        arrays, image = dict(self.arrays), self.image
+        record = describe_image(image)
+        if isinstance(image.mask, np.ndarray):
+            arrays["image_mask"] = image.mask  # not to be had from the image's own file
+        if not reopens(record, arrays) and image.data.nbytes <= SESSION.embed_bytes:
+            arrays["image_data"] = np.asarray(image.data)
+            if image.mask is not None:
+                arrays["image_mask"] = np.asarray(image.mask)
+        save_model(path, arrays, {**self.metadata, "image": record}, kind=KIND, version=VERSION)
+        return Path(path)
+
+
+def take_snapshot(session: Session, extra: Mapping[str, Any] | None = None) -> SessionSnapshot:
+    """Copy what a session's file holds, so that the session may go on while it is written.
+
+    Parameters
+    ----------
+    session : Session
+    extra : mapping, optional
+        Anything JSON can hold, for the program that saves; see `load_with_extra`.
+    """
+    engine, packer, history = session._engine, _Packer(), session._history
     state = packer.pack(engine.state)
-    entries = packer.pack(history.entries)
-    arrays = (
-        packer.arrays
-        | engine.partition.arrays()
-        | {
-            "strokes": engine.strokes,
-            "base": session._base,
-        }
-    )
+    entries = packer.pack(tuple(history.entries))
+    changing = engine.partition.arrays() | {"strokes": engine.strokes}
+    arrays = packer.arrays | {name: np.array(value) for name, value in changing.items()}
+    arrays["base"] = session._base
     metadata: dict[str, Any] = {
         "mode": session.mode,
         "random_state": session.random_state,
         "state": state,
         "history": {"entries": entries, "position": history.position, "limit": history.limit},
         "features": _names(session.features, arrays),
-        "image": _describe_image(session.image),
+        "extra": dict(extra or {}),
     }
-    mask, in_memory = session.image.mask, session.image.source is None
-    if isinstance(mask, np.ndarray) or (mask is not None and in_memory):
-        arrays["image_mask"] = np.asarray(mask)  # not to be had from the image's own file
-    if in_memory:
-        arrays["image_data"] = np.asarray(session.image.data)
     if is_array(session.features):
         arrays["rows"], arrays["valid"] = engine.matrix.rows, engine.matrix.valid
-    save_model(path, arrays, metadata, kind=KIND, version=VERSION)
-    return Path(path)
+    return SessionSnapshot(session.image, arrays, metadata)
+
+
+def save_session(session: Session, path: str | Path) -> Path:
+    """Write `session` to `path`, atomically; see `Session.save`."""
+    return take_snapshot(session).write(path)
 
 
 def load_session(cls: type[Session], path: str | Path, image: Image | None) -> Session:
     """Read what `save_session` wrote; see `Session.load`."""
+    return load_with_extra(cls, path, image)[0]
+
+
+def load_with_extra(
+    cls: type[Session], path: str | Path, images: Image | Iterable[Image] | None
+) -> tuple[Session, dict[str, Any]]:
+    """Read a session and the extra entries that were saved beside it.
+
+    Parameters
+    ----------
+    cls : type
+        `Session`.
+    path : path-like
+        The session file.
+    images : Image or iterable of Image, optional
+        The image, or candidates of which the right one is taken; where none is, the image is
+        taken from the file, or from where it was.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, of a future version, or not a session.
+    InputError
+        If the image is missing or not the one the session was made for.
+    """
     # a user's nodata may be NaN inside the embedded image, so NaN is looked for where it matters
     arrays, metadata = load_model(
         path, kind=KIND, version=VERSION, required=_REQUIRED, finite=False
     )
-    picture = _find_image(path, metadata["image"], arrays, image)
+    picture = choose_image(path, metadata["image"], arrays, images)
+    extra = metadata.get("extra", {})
     try:
-        return _rebuild(cls, arrays, metadata, picture)
+        return _rebuild(cls, arrays, metadata, picture), extra if isinstance(extra, dict) else {}
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -169,66 +232,6 @@ def _check_state(state: ClusterState, partition: Partition) -> None:
         raise ValueError(f"tables of {sorted(lengths)} rows for {n} clusters")
     if not np.isfinite(state.centroids).all() or not np.isfinite(state.certainty).all():
         raise ValueError("NaN in the tables")
-
-
-def _describe_image(image: Image) -> dict[str, Any]:
-    return {
-        "source": None if image.source is None else str(image.source),
-        "name": image.name,
-        "shape": list(image.data.shape),
-        "dtype": image.bands.dtype,
-        "check": _checksum(image),
-        "affine": image.affine.tolist(),
-        "units": list(image.units),
-        "crs": image.crs,
-        "band_names": list(image.band_names),
-        "nodata": None if image.nodata is None else str(float(image.nodata)),
-        "opened_with": dict(image.extra.get("opened_with", {})),
-    }
-
-
-def _checksum(image: Image) -> int:
-    """CRC of a block in the middle of the image, as float32."""
-    middle = tuple(
-        slice(max(0, size // 2 - _CHECK_EDGE // 2), size // 2 + _CHECK_EDGE // 2)
-        for size in image.shape
-    )
-    values, valid = image.read(middle)
-    return zlib.crc32(np.packbits(valid).tobytes(), zlib.crc32(values.tobytes()))
-
-
-def _find_image(
-    path: str | Path, record: dict[str, Any], arrays: dict[str, Any], image: Image | None
-) -> Image:
-    """Return the image given, embedded, or where it was; checked to be the same one."""
-    settings = {
-        "affine": record["affine"],
-        "units": record["units"],
-        "crs": record["crs"],
-        "band_names": record["band_names"],
-        "nodata": None if record["nodata"] is None else float(record["nodata"]),
-        "mask": arrays.get("image_mask"),
-    }
-    if image is None and "image_data" in arrays:
-        data = arrays["image_data"]
-        axes = "CYX" if data.ndim == 3 else "CZYX"
-        image = Image.from_array(data, axes=axes, name=record["name"], **settings)
-    elif image is None:
-        source = record["source"]
-        if not isinstance(source, str) or "://" in source or not Path(source).exists():
-            invalid(
-                "image", source, f"the image of {str(path)!r} is not there", "Pass image= to load"
-            )
-        image = open_image(source, **settings, **record["opened_with"])
-    if list(image.data.shape) != record["shape"] or _checksum(image) != record["check"]:
-        invalid(
-            "image",
-            image.name,
-            f"not the image the session was made for (shape {tuple(record['shape'])}, "
-            f"now {tuple(image.data.shape)}, or other values)",
-            "Give that image, or open a new session",
-        )
-    return image
 
 
 def _names(features: Any, arrays: dict[str, Any]) -> Any:

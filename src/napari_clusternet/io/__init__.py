@@ -14,5 +14,6 @@ FORMATS = Registry(
         "nifti": "napari_clusternet.io.nifti:FORMAT",
         "picture": "napari_clusternet.io.picture:FORMAT",
         "numpy": "napari_clusternet.io.numpy_file:FORMAT",
+        "dicom": "napari_clusternet.io.dicom:FORMAT",
     },
 )

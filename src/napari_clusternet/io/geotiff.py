@@ -19,6 +19,7 @@ from napari_clusternet.io.lazy import FileArray, stamp_of, to_dask
 from napari_clusternet.io.tiff import FORMAT as TIFF
 from napari_clusternet.io.tiff import check_complete, has_geo_tags, with_levels
 
+_RGB = ("red", "green", "blue")
 _HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 
 
@@ -165,13 +166,14 @@ def _fields(
     tags = dataset.tags(indexes[0])
     classes = {int(k[6:]): v for k, v in tags.items() if k.startswith("CLASS_") and k[6:].isdigit()}
     transform = tuple(dataset.transform)[:6]
+    colours_of = tuple(dataset.colorinterp[i - 1].name for i in indexes)
     fields = {
         "affine": _affine(transform),
         "crs": _crs(dataset.crs),
         "units": _unit(dataset.crs),
         "band_names": names,
         "nodata": nodata[0] if same and nodata[0] is not None else None,
-        "extra": {"geotransform": transform, "class_names": classes},
+        "extra": {"geotransform": transform, "class_names": classes, "rgb": colours_of == _RGB},
     }
     return fields, indexes, own
 

@@ -59,9 +59,11 @@ def image_from_layer(layer: Any, options: OpenOptions) -> Image:
             units=_units(layer, spatial, len(placed)), source=Path(source) if source else None,
             crs=_of_type(metadata.get("crs"), str),
             nodata=_of_type(metadata.get("nodata"), (int, float)),
+            extra=_of_type(metadata.get("file"), dict),
         )
         for array in arrays
     ]  # fmt: skip
+    images = [_as_in_file(image, metadata) for image in images]
     finest = images[0]
     if len(images) == 1:
         return finest
@@ -70,6 +72,16 @@ def image_from_layer(layer: Any, options: OpenOptions) -> Image:
         for image in images[1:]
     ]
     return replace(finest, levels=(finest, *coarser))
+
+
+def _as_in_file(image: Image, metadata: dict[str, Any]) -> Image:
+    """Take over what the reader noted, as far as it fits: the layer may have other data by now."""
+    names, mask = metadata.get("band_names"), metadata.get("mask")
+    if isinstance(names, tuple | list) and len(names) == image.n_bands:
+        image = replace(image, band_names=tuple(str(name) for name in names))
+    if mask is not None and tuple(np.shape(mask)) == image.shape:
+        image = replace(image, mask=mask)
+    return image
 
 
 def image_from_layers(

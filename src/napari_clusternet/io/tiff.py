@@ -241,6 +241,8 @@ def _refuse_short(path: Path, needed: int, found: int) -> None:
 
 def _fields(tif: Any, axes: str) -> dict[str, Any]:
     """Return what the file says beside its pixels, as arguments of `Image.from_array`."""
+    import tifffile
+
     spatial = "".join(a for a in "ZYX" if a in axes.upper())
     fields: dict[str, Any] = {}
     if tif.is_ome:
@@ -248,6 +250,8 @@ def _fields(tif: Any, axes: str) -> dict[str, Any]:
         fields["extra"] = {"class_names": class_names_of(tif.ome_metadata)}
     elif tif.is_imagej:
         fields = _imagej_grid(tif, spatial)
+    colours = tif.pages.first.photometric == tifffile.PHOTOMETRIC.RGB
+    fields["extra"] = {**fields.get("extra", {}), "rgb": colours}
     n_bands = math.prod(
         n for n, a in zip(tif.series[0].shape, axes.upper(), strict=False) if a in "CS"
     )
