@@ -2,6 +2,9 @@
 
 Everything is counted once, into a confusion matrix over pixels whose truth is not 0. A pixel that
 was left unlabelled (label 0) counts as wrong there: it is a miss of its true class.
+
+F1 of objects, as in the SpaceNet challenges, is `spacenet_f1`, from
+`napari_clusternet.object_metrics`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clusternet.errors import invalid
+from napari_clusternet.object_metrics import spacenet_f1 as spacenet_f1
 
 if TYPE_CHECKING:
     import numpy.typing as npt

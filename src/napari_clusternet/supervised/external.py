@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -13,8 +14,6 @@ from napari_clusternet.supervised.training import NetworkMethod
 
 if TYPE_CHECKING:
     from napari_clusternet.image import Image
-
-_PACKAGE = "segmentation_models_pytorch"
 
 
 class WholeImageNetwork(nn.Module):
@@ -84,14 +83,14 @@ class _External(NetworkMethod):
 
 
 def _package(architecture: str) -> Any:
+    if find_spec("segmentation_models_pytorch") is None:
+        missing_extra("segmentation-models-pytorch", "compare", architecture)
     try:
         import segmentation_models_pytorch
-    except ImportError:
-        missing_extra("segmentation-models-pytorch", "compare", architecture)
-    except RuntimeError as error:  # torchvision for another torch fails on import
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another torch
         raise MissingExtraError(
-            f"{architecture} needs segmentation-models-pytorch, which cannot be imported "
-            f"({error}). Install the torchvision that belongs to your torch"
+            f"{architecture} needs segmentation-models-pytorch, which is installed but cannot be "
+            f"imported ({error}). Install what it names, and the torchvision made for your torch"
         ) from error
     return segmentation_models_pytorch
 
