@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION
+from napari_clusternet.errors import invalid
 
 
 def non_negative(text: str) -> int:
@@ -32,6 +35,45 @@ def spacing(text: str) -> tuple[float, ...]:
     if not 2 <= len(sizes) <= 3 or min(sizes) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not y,x or z,y,x with positive sizes")
     return sizes
+
+
+def parse_parameters(method: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Parse ``name=value`` settings of a method without strokes, by the type of each default.
+
+    Raises
+    ------
+    InputError
+        If a setting is not ``name=value``, the method has no such parameter, or it is of another
+        type.
+    """
+    from napari_clusternet.api.regions import parameters_of
+
+    known, parsed = parameters_of(method), {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            invalid("--set", setting, "not name=value", "Write it without spaces, as mu=5")
+        if name not in known:
+            listed = ", ".join(known)
+            invalid("--set", setting, f"method {method!r} has no {name!r}", f"Use one of {listed}")
+        parsed[name] = _like(known[name], name, text)
+    return parsed
+
+
+def _like(default: Any, name: str, text: str) -> Any:
+    """Return `text` as a value of the type of `default`."""
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            invalid(name, text, "not a truth value", "Use true or false")
+        return text.lower() == "true"
+    for kind in (int, float):
+        if isinstance(default, kind):
+            try:
+                return kind(text)
+            except ValueError:
+                word = "a whole number" if kind is int else "a number"
+                invalid(name, text, f"not {word}", f"Give {word}")
+    return text
 
 
 def add_grid_options(parser: argparse.ArgumentParser) -> None:
