@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_clusternet.clusternet import ClusterNet
+
     RegionArray = npt.NDArray[np.uint16]
 
 #: The method that scores best of the published ones on natural images.
@@ -139,7 +141,17 @@ def default_tools(device: str = "auto") -> Tools:
     def clusterer(name: str, n_clusters: int, random_state: int) -> Any:
         return make_clusterer(name, n_clusters, random_state=random_state, device=device)
 
-    return Tools(clusterer, fit_extractor, device)
+    def learn_steps(
+        image: Image, random_state: int, **parameters: Any
+    ) -> Generator[Progress, None, ClusterNet]:
+        from napari_clusternet.clusternet import ClusterNet
+
+        options = {"random_state": random_state, "device": device, **parameters}
+        model = ClusterNet.from_preset("quick", **options)
+        yield from model.fit_steps([image])
+        return model
+
+    return Tools(clusterer, fit_extractor, device, learn_steps)
 
 
 def _open_images(

@@ -105,7 +105,7 @@ class MaskBranch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scalar (B, 1, [Z,] Y, X), from 0 to 1, of bands (B, C, [Z,] Y, X)."""
-        return cast("torch.Tensor", torch.sigmoid(self.layers(x)))
+        return torch.sigmoid(self.layers(x))
 
 
 class TextureBank(nn.Module):

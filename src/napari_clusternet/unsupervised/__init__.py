@@ -18,5 +18,9 @@ UNSUPERVISED = Registry(
         "dfc": "napari_clusternet.unsupervised.dfc:DFC",
         "fsf": "napari_clusternet.unsupervised.dfc:FSF",
         "scf": "napari_clusternet.unsupervised.dfc:SCF",
+        "ktextures": "napari_clusternet.unsupervised.ktextures:KTextures",
+        "iic": "napari_clusternet.unsupervised.iic:IIC",
+        "wnet": "napari_clusternet.unsupervised.wnet:WNet",
+        "argmax": "napari_clusternet.unsupervised.argmax:ClusterNetArgmax",
     },
 )

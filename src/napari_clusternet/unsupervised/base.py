@@ -43,11 +43,15 @@ class Tools:
         (a name, a fitted model, or a tuple of those).
     device : str
         What `napari_clusternet.device.select_device` takes.
+    learn_steps : callable, optional
+        ``(image, random_state, **parameters)`` -> generator of `Progress` that returns a
+        `ClusterNet` trained on the image; `parameters` replace those of the quick preset.
     """
 
     make_clusterer: Callable[[str, int, int], Any]
     extractor: Callable[[Image, Any, int], Extractor]
     device: str = "auto"
+    learn_steps: Callable[..., Generator[Progress, None, Any]] | None = None
 
 
 class RegionMethod(Protocol):
@@ -65,7 +69,7 @@ class RegionMethod(Protocol):
     ndims : tuple of int
         Numbers of spatial axes it handles.
     needs : str
-        What it takes of `Tools`: ``""``, ``"features"`` or ``"clusterer"``.
+        What it takes of `Tools`: ``""``, ``"features"``, ``"clusterer"`` or ``"learning"``.
     """
 
     name: ClassVar[str]
@@ -112,6 +116,22 @@ def read_unit(image: Image) -> tuple[FloatArray, BoolArray]:
         np.clip((band - low) * scale, 0.0, 1.0, out=band)
     values[:, ~valid] = 0
     return values, valid
+
+
+def learn_steps(
+    tools: Tools, image: Image, random_state: int, **parameters: Any
+) -> Generator[Progress, None, Any]:
+    """Yield progress; return a `ClusterNet` trained on the image by ``tools.learn_steps``.
+
+    Raises
+    ------
+    InputError
+        If `tools` cannot learn.
+    """
+    if tools.learn_steps is None:
+        invalid("tools", tools, "it has no learn_steps", "Use cn.unsupervised, or give it one")
+    model = yield from tools.learn_steps(image, random_state, **parameters)
+    return model
 
 
 def check_number(argument: str, value: Any, lowest: float, *, whole: bool = False) -> None:

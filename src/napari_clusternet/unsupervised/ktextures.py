@@ -11,7 +11,13 @@ import numpy as np
 
 from napari_clusternet.errors import invalid
 from napari_clusternet.progress import Progress
-from napari_clusternet.unsupervised.base import check_number, number_regions, read_unit
+from napari_clusternet.unsupervised.base import (
+    check_choice,
+    check_number,
+    learn_steps,
+    number_regions,
+    read_unit,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +28,6 @@ if TYPE_CHECKING:
 
 #: Most masks; the paper's range is 2 to 128.
 _MAX_K = 128
-#: Longest edge of a patch of a volume, voxels: as many as 181 x 181 pixels.
-_VOLUME_TILE = 32
 
 
 @dataclass
@@ -81,7 +85,7 @@ class KTextures:
     name: ClassVar[str] = "ktextures"
     summary: ClassVar[str] = "k hard masks and k textures that simulate the image (Wagner 2022)"
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
-    needs: ClassVar[str] = "features"
+    needs: ClassVar[str] = "learning"
 
     k: int = 6
     features: Any = "random"
@@ -110,6 +114,8 @@ class KTextures:
             if value % 2 == 0:
                 invalid(name, value, "an even extent has no centre", f"Give {value + 1}")
         check_number("learning_rate", self.learning_rate, 1e-12)
+        if isinstance(self.features, str):
+            check_choice("features", self.features, ("random", "learn"))
 
     def region_steps(
         self, image: Image, tools: Tools, random_state: int = 0
@@ -123,21 +129,29 @@ class KTextures:
         FileFormatError
             If the file of VGG-16's weights does not fit.
         """
+        import torch
+
         from napari_clusternet.device import select_device
+        from napari_clusternet.unsupervised import ktextures_features as features
         from napari_clusternet.unsupervised import ktextures_training as training
-        from napari_clusternet.unsupervised.patches import Patches
+        from napari_clusternet.unsupervised.ktextures_vgg import VGG16
+        from napari_clusternet.unsupervised.patches import Patches, patch_edge
 
         rgb = self._colours(image)
         yield Progress("preparing the encoder", 0, 1)
         device = select_device(tools.device).torch
         values, valid = read_unit(image)
-        encoders = self._encoders(image, values[:, valid], rgb, tools, random_state, device)
-        yield Progress("preparing the encoder", 1, 1)
+        encoders: list[Encoder] = []
+        if self.vgg16 is not None:
+            encoders.append(VGG16.from_file(self.vgg16, rgb).to(device))
+        own = yield from self._own_encoder_steps(image, tools, random_state)
+        pixels = torch.from_numpy(values[:, valid]).to(device)
+        encoders.append(features.Standardised(pixels, own.to(device)))
         model = training.Model.build(
             self.k, image.n_bands, image.spacing, image.shape, self.kernel, self.window,
             random_state, device,
         )  # fmt: skip
-        edge = self.tile if image.ndim == 2 else min(self.tile, _VOLUME_TILE)
+        edge = patch_edge(self.tile, image.ndim)
         patches = Patches.over(values, valid, edge, model.branch.margin)
         rng = np.random.default_rng(random_state)
         losses = yield from training.train_steps(
@@ -164,23 +178,15 @@ class KTextures:
             invalid("rgb", self.rgb, f"the image has {image.n_bands} bands", remedy)
         return rgb
 
-    def _encoders(
-        self, image: Image, pixels: FloatArray, rgb: tuple[int, ...], tools: Tools,
-        random_state: int, device: torch.device,
-    ) -> list[Encoder]:  # fmt: skip
-        import torch
-
+    def _own_encoder_steps(
+        self, image: Image, tools: Tools, random_state: int
+    ) -> Generator[Progress, None, torch.nn.Module]:
+        """Return the encoder that `features` names, trained if it has to be."""
         from napari_clusternet.unsupervised import ktextures_features as parts
-        from napari_clusternet.unsupervised.ktextures_vgg import VGG16
 
-        encoders: list[Encoder] = []
-        if self.vgg16 is not None:
-            encoders.append(VGG16.from_file(self.vgg16, rgb).to(device))
-        own: torch.nn.Module
-        if isinstance(self.features, str) and self.features == "random":
-            own = parts.random_encoder(image.n_bands, image.spacing, image.shape, random_state)
-        else:
-            own = parts.learned_encoder(tools.extractor(image, self.features, random_state))
-        table = torch.from_numpy(pixels).to(device)
-        encoders.append(parts.Standardised(table, own.to(device)))
-        return encoders
+        if not isinstance(self.features, str):
+            return parts.learned_encoder(tools.extractor(image, self.features, random_state))
+        if self.features == "learn":
+            model = yield from learn_steps(tools, image, random_state)
+            return parts.learned_encoder(model.extractor_)
+        return parts.random_encoder(image.n_bands, image.spacing, image.shape, random_state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import cast
 
 import torch
 from torch import nn
@@ -55,7 +54,7 @@ class UNetLevels(nn.Module):
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the map of every level, finest first."""
         maps = []
-        for stage in cast("nn.ModuleList", self.stages):
+        for stage in self.stages:
             x = stage(x)
             maps.append(x)
         return maps

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Largest norm of a parameter's gradient; of each alone, as Keras' ``clipnorm`` does.
 CLIP_NORM = 1.0
 #: Batches that BatchNorm's final statistics are averaged over.
-_STATISTICS = 16
+_STATISTICS = 8
 
 
 @dataclass(eq=False)
@@ -118,7 +118,7 @@ def train_steps(
         simulated = torch.where(valid, compose(masks, textures), original)
         loss = loss_of(simulated, original)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for parameter in parameters:
             torch.nn.utils.clip_grad_norm_(parameter, CLIP_NORM)
         optimizer.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_clusternet.normalization import Normalizer
+from napari_clusternet.progress import Progress
 from napari_clusternet.tiles import Region, plan_tiles
+from napari_clusternet.unsupervised.base import refuse_empty
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from napari_clusternet.image import Image
+    from napari_clusternet.networks.wnet import PixelNetwork
+
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
+
+#: Longest edge of a training patch of a volume, voxels: as many as 181 x 181 pixels.
+VOLUME_EDGE = 32
+#: Least edge of a tile when a network is applied, by number of spatial axes, pixels.
+TILE_EDGE = {2: 512, 3: 64}
 
 
 def fill_invalid(values: FloatArray, valid: BoolArray) -> FloatArray:
@@ -110,3 +121,47 @@ class Patches:
         zeros, ones = (0,) * self.valid.ndim, (1,) * self.valid.ndim
         for tile in plan_tiles(self.valid.shape, self.extent, zeros, ones):
             yield tile.write, self._cut(tile.write)[None]
+
+
+def read_standard(image: Image) -> tuple[FloatArray, BoolArray]:
+    """Read a whole image with mean 0 and standard deviation 1 a band; 0 where invalid.
+
+    Returns
+    -------
+    values : numpy.ndarray of float32, shape (C, [Z,] Y, X)
+    valid : numpy.ndarray of bool, shape ([Z,] Y, X)
+
+    Raises
+    ------
+    InputError
+        If no pixel is valid.
+    """
+    values, valid = image.read()
+    refuse_empty(image, valid)
+    return Normalizer.fit([image])(values, valid), valid
+
+
+def patch_edge(edge: int, ndim: int) -> int:
+    """Return the longest edge of a training patch: in volumes at most 32 voxels."""
+    return edge if ndim == 2 else min(edge, VOLUME_EDGE)
+
+
+@torch.no_grad()
+def argmax_steps(
+    network: PixelNetwork, patches: Patches, device: torch.device
+) -> Generator[Progress, None, npt.NDArray[np.int64]]:
+    """Return the strongest channel of a network's first head for every pixel, tile by tile.
+
+    Tiles are read with the network's halo, from places that its stride allows: the result is that
+    of the whole image at once. The network must be in evaluation mode, `patches` without margin.
+    """
+    shape, unet = patches.valid.shape, network.unet
+    tile = tuple(max(TILE_EDGE[len(shape)], halo) for halo in unet.halo)
+    labels = np.zeros(shape, np.int64)
+    plan = list(plan_tiles(shape, tile, unet.halo, unet.multiple))
+    for i, part in enumerate(plan):
+        x = patches.values[(slice(None), *part.read)][None].to(device)
+        best = network(x)[0].argmax(dim=1)[0].cpu().numpy()
+        labels[part.write] = best[part.crop]
+        yield Progress("applying", i + 1, len(plan))
+    return labels
