@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_clusternet._napari.controller import current
     from napari_clusternet.api.listing import methods
+    from napari_clusternet.api.masks import supervised
     from napari_clusternet.api.regions import unsupervised
     from napari_clusternet.api.strokes import segment
     from napari_clusternet.clusternet import ClusterNet
@@ -34,6 +35,7 @@ _HOMES = {
     "open_image": "napari_clusternet.io.opening",
     "read_labels": "napari_clusternet.io.labels",
     "segment": "napari_clusternet.api.strokes",
+    "supervised": "napari_clusternet.api.masks",
     "unsupervised": "napari_clusternet.api.regions",
     "write_labels": "napari_clusternet.io.labels",
     "write_polygons": "napari_clusternet.io.polygons",
@@ -49,13 +51,14 @@ __all__ = [
     "open_image",
     "read_labels",
     "segment",
+    "supervised",
     "unsupervised",
     "write_labels",
     "write_polygons",
 ]
 
 #: Public functions whose name is also that of a subpackage.
-_SHARED_NAMES = ("unsupervised",)
+_SHARED_NAMES = ("supervised", "unsupervised")
 for _name in _SHARED_NAMES:
     # The first import of a subpackage binds its name here, over the function. So let that happen
     # now, which loads a table and no more, and free the name for __getattr__.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from napari_clusternet.api.strokes import CLUSTERNET
 from napari_clusternet.classify import STROKE_METHODS
 from napari_clusternet.registry import Registry
+from napari_clusternet.supervised import SUPERVISED
 from napari_clusternet.unsupervised import UNSUPERVISED
 
 
@@ -19,7 +20,8 @@ class Method:
     name : str
         What to pass as ``method=``.
     kind : str
-        ``"strokes"`` for methods of `segment`, ``"unsupervised"`` for those of `unsupervised`.
+        ``"strokes"`` for methods of `segment`, ``"unsupervised"`` for those of `unsupervised`,
+        ``"masks"`` for those of `supervised`.
     summary : str
         One line for people.
     ndims : tuple of int
@@ -33,7 +35,11 @@ class Method:
 
 
 #: Kind -> the table of its methods.
-_FAMILIES: dict[str, Registry] = {"strokes": STROKE_METHODS, "unsupervised": UNSUPERVISED}
+_FAMILIES: dict[str, Registry] = {
+    "strokes": STROKE_METHODS,
+    "unsupervised": UNSUPERVISED,
+    "masks": SUPERVISED,
+}
 
 
 def methods() -> list[Method]:
