@@ -1,4 +1,4 @@
-"""The command line: `napari-clusternet demo | fit | segment | score | info`.
+"""The command line: `napari-clusternet demo | fit | segment | unsupervised | score | info`.
 
 Each command is a thin wrapper over the Python API (`napari_clusternet._cli.commands`). Exit codes:
 0 done, 1 an error that is told in one line, 2 wrong usage, 130 interrupted.
@@ -16,6 +16,7 @@ from napari_clusternet._cli.options import (
     add_clustering_options,
     add_grid_options,
     add_network_options,
+    add_region_options,
     non_negative,
 )
 
@@ -27,6 +28,7 @@ examples:
   napari-clusternet segment scene.tif strokes.tif -o labels.tif
   napari-clusternet fit scene.tif -o city.safetensors --preset quick
   napari-clusternet segment scene.tif strokes.tif -o labels.tif --features city.safetensors
+  napari-clusternet unsupervised scene.tif -o regions.tif --method kmeans --set n_clusters=5
   napari-clusternet score labels.tif truth.tif
 
 Every command explains itself: napari-clusternet segment --help
@@ -102,6 +104,25 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_grid_options(parser)
 
 
+def _add_unsupervised(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "unsupervised",
+        "divide an image into regions, without strokes",
+        "  napari-clusternet unsupervised scene.tif -o regions.tif\n"
+        "  napari-clusternet unsupervised scene.tif -o regions.tif -m dfc --set mu=50 "
+        "--set n_iterations=200\n"
+        "  napari-clusternet unsupervised head.nii.gz -o regions.nii.gz -m gmm "
+        "--set n_clusters=4\n",
+    )
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="REGIONS", help="*.tif, *.nii.gz ..."
+    )
+    add_region_options(parser)
+    add_grid_options(parser)
+
+
 def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _add(
         commands,
@@ -140,7 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_fit, _add_segment, _add_score, _add_info):
+    for add in (_add_demo, _add_fit, _add_segment, _add_unsupervised, _add_score, _add_info):
         add(commands)
     return parser
 

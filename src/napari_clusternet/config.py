@@ -80,3 +80,6 @@ class FileLimits:
 CLUSTERNET = ClusterNetDefaults()
 SESSION = SessionDefaults()
 FILES = FileLimits()
+
+#: Method of `napari_clusternet.unsupervised` where none is named.
+UNSUPERVISED_METHOD = "fsf"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari_clusternet as cn
+from napari_clusternet._cli.options import parse_parameters
 from napari_clusternet.errors import invalid
 from napari_clusternet.progress import Callback
 
@@ -84,6 +85,18 @@ def segment(options: argparse.Namespace, callback: Callback) -> None:
     cn.write_labels(options.output, labels, like=image)
     print(f"labels: {options.output}")
     _print_shares(labels)
+
+
+def unsupervised(options: argparse.Namespace, callback: Callback) -> None:
+    """Divide an image into regions and write them on the image's grid."""
+    image = cn.open_image(options.image, **_grid(options))
+    parameters = parse_parameters(options.method, options.parameters)
+    regions = cn.unsupervised(
+        image, method=options.method, random_state=options.seed, callback=callback,
+        device=options.device, **parameters,
+    )  # fmt: skip
+    cn.write_labels(options.output, regions, like=image)
+    print(f"regions: {options.output} ({int(regions.max())})")
 
 
 def _print_shares(labels: npt.NDArray[Any]) -> None:

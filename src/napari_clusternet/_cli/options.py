@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION
+from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION, UNSUPERVISED_METHOD
 from napari_clusternet.errors import invalid
 
 
@@ -35,6 +35,20 @@ def spacing(text: str) -> tuple[float, ...]:
     if not 2 <= len(sizes) <= 3 or min(sizes) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not y,x or z,y,x with positive sizes")
     return sizes
+
+
+def add_region_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of methods without strokes."""
+    group = parser.add_argument_group("regions")
+    group.add_argument(
+        "-m", "--method", default=UNSUPERVISED_METHOD, help="see `info` (%(default)s)"
+    )
+    group.add_argument(
+        "--set", action="append", default=[], dest="parameters", metavar="NAME=VALUE",
+        help="a parameter of the method; may be given several times",
+    )  # fmt: skip
+    group.add_argument("--seed", type=non_negative, default=0, help="random seed (%(default)s)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
 def parse_parameters(method: str, settings: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _COMMANDS = {
     "info": commands.info,
     "score": commands.score,
     "segment": commands.segment,
+    "unsupervised": commands.unsupervised,
 }
 
 

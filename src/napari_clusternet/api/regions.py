@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_clusternet.classify.base import check_strokes
 from napari_clusternet.clustering import make_clusterer
+from napari_clusternet.config import UNSUPERVISED_METHOD
 from napari_clusternet.errors import invalid
 from napari_clusternet.extraction import fit_extractor
 from napari_clusternet.image import Image
@@ -24,15 +25,12 @@ if TYPE_CHECKING:
 
     RegionArray = npt.NDArray[np.uint16]
 
-#: The method that scores best of the published ones on natural images.
-DEFAULT_METHOD = "fsf"
-
 
 def unsupervised_steps(
     image: Any,
     axes: str | None = None,
     spacing: Sequence[float] | None = None,
-    method: str = DEFAULT_METHOD,
+    method: str = UNSUPERVISED_METHOD,
     random_state: int = 0,
     device: str = "auto",
     **parameters: Any,
@@ -54,7 +52,7 @@ def unsupervised(
     image: Any,
     axes: str | None = None,
     spacing: Sequence[float] | None = None,
-    method: str = DEFAULT_METHOD,
+    method: str = UNSUPERVISED_METHOD,
     random_state: int = 0,
     callback: Callback | None = None,
     device: str = "auto",
