@@ -56,10 +56,17 @@ class Partition:
     ----------
     cluster_map : numpy.ndarray of uint16, shape ([Z,] Y, X)
         Cluster id 1..K per pixel, 0 where there is none (invalid pixels). Taken over, not copied.
+
+    Attributes
+    ----------
+    version : int
+        Grows with every change, undo included.
     """
 
     def __init__(self, cluster_map: npt.NDArray[np.uint16]) -> None:
         self.cluster_map = cluster_map
+        self.version = 0
+        self._touched: dict[int, int] = {}
         self._flat = cluster_map.reshape(-1)
         index = np.uint32 if cluster_map.size < 2**32 else np.int64
         self._order: IntArray = np.argsort(self._flat, kind="stable").astype(index)
@@ -94,6 +101,7 @@ class Partition:
         """
         self = cls.__new__(cls)
         self.cluster_map = np.ascontiguousarray(cluster_map)
+        self.version, self._touched = 0, {}
         self._flat, self._order = self.cluster_map.reshape(-1), np.array(order)
         n_ids = int(segments[-1, 0])
         if not 0 <= n_ids <= MAX_CLUSTER_ID:
@@ -134,6 +142,14 @@ class Partition:
             return parts[0]
         joined: IntArray = np.concatenate([self._order[:0], *parts])
         return joined
+
+    def changed_since(self, version: int) -> list[int]:
+        """Ids of the clusters, empty ones included, whose pixels changed after a `version`."""
+        return sorted(
+            cluster
+            for cluster, touched in self._touched.items()
+            if touched > version and cluster <= self.n_ids
+        )
 
     def sample(self, cluster: int, n: int) -> IntArray:
         """`n` pixels of a cluster, evenly spaced through its index; repeated if it has fewer."""
@@ -186,6 +202,7 @@ class Partition:
         self._flat[step.pixels[step.moved]] = step.source
         if step.created:
             self._segments.pop()
+        self._touch(step)
 
     def _apply(self, step: Move) -> None:
         segments = self._segments[step.source - 1]
@@ -195,6 +212,11 @@ class Partition:
         self._segments[step.source - 1] = kept
         self._segments[step.target - 1] = self._segments[step.target - 1] + given
         self._flat[go] = step.target
+        self._touch(step)
+
+    def _touch(self, step: Move) -> None:
+        self.version += 1
+        self._touched[step.source] = self._touched[step.target] = self.version
 
     def _write(self, segments: list[Segment], pixels: IntArray) -> None:
         done = 0
@@ -247,7 +269,8 @@ def look_up(table: npt.NDArray[Scalar], ids: IntArray) -> npt.NDArray[Scalar]:
 
     def fill(start: int) -> None:
         stop = start + _LOOKUP_BLOCK
-        values[start:stop] = table[flat[start:stop]]
+        # ids are in range, so nothing is clipped; but indexing is twice as slow, as it looks
+        np.take(table, flat[start:stop], out=values[start:stop], mode="clip")
 
     starts = range(0, flat.size, _LOOKUP_BLOCK)
     if flat.size < 8 * _LOOKUP_BLOCK:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,7 +213,12 @@ class Session:
         ``purity`` (share of the commonest class among the stroked pixels, NaN without strokes),
         ``certainty``, ``mean_<band>`` and ``centroid`` (feature vector).
         """
-        return inspection.cluster_table(self.image, self._engine.partition, self._engine.state)
+        return self.inspector.table()
+
+    @cached_property
+    def inspector(self) -> inspection.Inspector:
+        """The clusters' table, band means and example places, kept up to date cheaply."""
+        return inspection.Inspector(self.image, self._engine)
 
     def suggest(self, n: int = 5) -> list[inspection.Suggestion]:
         """Where the next strokes help most, best first.
@@ -289,34 +295,39 @@ class Session:
 
     # ---- clusters by hand ----------------------------------------------------------------------
 
-    def assign(self, cluster: int, class_: int) -> LabelArray:
+    def assign(self, cluster: int | Sequence[int], class_: int) -> LabelArray:
         """Give a cluster a class by hand; it wins over strokes. Class 0 takes it back.
+
+        Several clusters are one step of `undo`.
 
         Raises
         ------
         InputError
             If there is no such cluster, or the class is negative or above 65535.
         """
-        cluster = self._check_cluster(cluster)
+        ids = self._check_clusters(cluster)
         if not 0 <= class_ <= MAX_CLUSTER_ID:
             invalid("class_", class_, "not a class", "Give 1, 2, ... or 0 to take it back")
         assigned = self._engine.state.assigned.copy()
-        assigned[cluster - 1] = class_
+        assigned[np.array(ids, dtype=int) - 1] = class_
         with self._step():
             self._engine.state = replace(self._engine.state, assigned=assigned)
         return self.labels
 
-    def split(self, cluster: int) -> LabelArray:
+    def split(self, cluster: int | Sequence[int]) -> LabelArray:
         """Split a cluster in two along its direction of largest variance (k-means).
+
+        Several clusters are one step of `undo`; those that cannot be split stay whole.
 
         Raises
         ------
         InputError
             If there is no such cluster, or all its pixels have the same features.
         """
-        cluster = self._check_cluster(cluster)
+        ids = self._check_clusters(cluster)
         with self._step() as moves:
-            if not self._engine.divide_in_two(cluster, moves):
+            parts = [self._engine.divide_in_two(i, moves) for i in ids]
+            if not any(parts):
                 problem = "its pixels all have the same features"
                 invalid("cluster", cluster, problem, "Choose another")
         return self.labels
@@ -335,6 +346,13 @@ class Session:
         with self._step() as moves:
             self._engine.merge(ids, moves)
         return self.labels
+
+    def _check_clusters(self, clusters: int | Sequence[int]) -> list[int]:
+        many = isinstance(clusters, Sequence | np.ndarray) and not isinstance(clusters, str)
+        ids: list[Any] = list(clusters) if many else [clusters]  # type: ignore[arg-type]
+        if not ids:
+            invalid("cluster", clusters, "there is none", "Name at least one")
+        return list(dict.fromkeys(self._check_cluster(i) for i in ids))
 
     def _check_cluster(self, cluster: int) -> int:
         known = (
