@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_clusternet.api.strokes import make_stroke_method
 from napari_clusternet.classify import STROKE_METHODS
 from napari_clusternet.classify.base import check_strokes
 from napari_clusternet.errors import StrokeError
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.image import Image
 from napari_clusternet.progress import Progress, drain
+from napari_clusternet.session import Session
 
 
 def two_halves(ndim: int) -> tuple[Image, np.ndarray, np.ndarray]:
@@ -30,7 +32,7 @@ def two_halves(ndim: int) -> tuple[Image, np.ndarray, np.ndarray]:
 
 @pytest.fixture(params=list(STROKE_METHODS))
 def method(request):
-    return STROKE_METHODS.load(request.param)()
+    return make_stroke_method(request.param, {"open_session": Session.open_steps, "n_clusters": 60})
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -64,7 +66,48 @@ def test_declares_what_users_see(method):
     assert method.name in STROKE_METHODS
     assert method.summary
     assert set(method.ndims) <= {2, 3}
-    assert method.uses == "features"
+    assert method.uses in {"features", "bands"}
+
+
+def test_is_stopped_between_two_steps(method):
+    image, strokes, _ = two_halves(2)
+    steps = method.segment_steps(image, strokes, EXTRACTORS.load("bands").fit(image), 0)
+    assert isinstance(next(steps), Progress)
+    steps.close()
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+@pytest.mark.parametrize("n_bands", [1, 5])
+@pytest.mark.parametrize("hole", [False, True])
+def test_three_classes_any_bands_and_islands(method, n_bands, hole):
+    """Three stripes; with a hole, an island of valid pixels without a stroke lies inside it."""
+    shape = (32, 36)
+    truth = np.broadcast_to(np.arange(36) // 12 + 1, shape)
+    noise = np.random.default_rng(1).normal(0, 2, (n_bands, *shape))
+    values = (truth * 50.0 + noise).astype(np.float32)
+    if hole:
+        values[:, 20:29, 2:11] = np.nan
+        values[:, 23:26, 5:8] = 50.0
+    strokes = np.zeros(shape, np.uint8)
+    strokes[4:8, 2:34] = truth[4:8, 2:34]
+    strokes[:, [11, 12, 23, 24]] = 0
+    image = Image.from_array(values, axes="CYX")
+    labels = drain(method.segment_steps(image, strokes, EXTRACTORS.load("bands").fit(image), 0))
+    valid = np.isfinite(values[0])
+    assert (labels[~valid] == 0).all()
+    assert (labels[valid] > 0).all()
+    assert (labels == truth)[valid].mean() > 0.97
+
+
+def test_nothing_to_tell_classes_by(method):
+    """A constant image: any labels will do, but labels there are, of the stroked classes."""
+    image, strokes, _ = two_halves(2)
+    flat = Image.from_array(np.full(image.shape, 7.0, np.float32))
+    with pytest.warns(UserWarning, match="constant"):
+        extractor = EXTRACTORS.load("bands").fit(flat)
+    labels = drain(method.segment_steps(flat, strokes, extractor, 0))
+    assert set(np.unique(labels)) <= {1, 2}
 
 
 IMAGE, STROKES, _ = two_halves(2)

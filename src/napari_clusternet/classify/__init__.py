@@ -7,4 +7,14 @@ from __future__ import annotations
 
 from napari_clusternet.registry import Registry
 
-STROKE_METHODS = Registry("classify", {"forest": "napari_clusternet.classify.forest:Forest"})
+STROKE_METHODS = Registry(
+    "classify",
+    {
+        "forest": "napari_clusternet.classify.forest:Forest",
+        "svm": "napari_clusternet.classify.svm:SVM",
+        "svm_graphcut": "napari_clusternet.classify.svm_graphcut:SVMGraphCut",
+        "superpixel_graphcut": "napari_clusternet.classify.superpixel_graphcut:SuperpixelGraphCut",
+        "rgb_kmeans": "napari_clusternet.classify.rgb_kmeans:RGBKMeans",
+        "random_walker": "napari_clusternet.classify.random_walker:RandomWalker",
+    },
+)

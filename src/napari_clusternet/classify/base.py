@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
+    IntArray = npt.NDArray[np.integer]
     LabelArray = npt.NDArray[np.unsignedinteger]
 
 #: Largest class: wider Labels layers cost napari ten times as much.
 MAX_CLASS = 65535
+#: Pixels compared at a time, small enough to stay in cache.
+_COMPARED = 1 << 18
 
 
 class StrokeMethod(Protocol):
     """A way from strokes to labels.
+
+    A method with settings is a dataclass whose fields are its settings, each with a default; the
+    class is their only home, and ``__post_init__`` refuses values that cannot be used. Fields
+    named ``device``, ``mode``, ``n_clusters``, ``threshold`` and ``open_session`` are filled by
+    `napari_clusternet.segment` with its own arguments (the last with `Session.open_steps`).
 
     Attributes
     ----------
@@ -38,7 +46,8 @@ class StrokeMethod(Protocol):
     ndims : tuple of int
         Numbers of spatial axes it handles.
     uses : str
-        ``"features"``.
+        What ``features="auto"`` is for it: ``"features"``, the choice of `Session`; or
+        ``"bands"``, the normalised bands, which the method was published with.
     """
 
     name: ClassVar[str]
@@ -78,14 +87,8 @@ def check_strokes(strokes: Any, image: Image, *, min_classes: int = 2) -> LabelA
     StrokeError
         If shape, placement, values or number of classes do not fit.
     """
-    if hasattr(strokes, "data_to_world"):  # a napari layer, known by what it can do
-        _check_placement(strokes, image)
-        strokes = strokes.data
-    array = np.asarray(strokes)
-    if array.shape != image.shape:
-        remedy = "Give strokes of the image's shape, without a band axis"
-        _refuse(strokes, f"the image {image.name!r} has shape {image.shape}", remedy)
-    painted = _as_classes(array)
+    array = _on_grid(strokes, image)
+    painted = _as_classes(array, array)
     if min_classes:
         if not painted.any():
             _refuse(array, "nothing is stroked", "Paint at least two classes: 1, 2, ...")
@@ -96,6 +99,42 @@ def check_strokes(strokes: Any, image: Image, *, min_classes: int = 2) -> LabelA
         count = {2: "two"}.get(min_classes, str(min_classes))
         _refuse(array, f"{problem}, and need at least {count} classes", "Stroke another class too")
     return painted
+
+
+def changed_strokes(strokes: Any, image: Image, known: LabelArray) -> tuple[IntArray, LabelArray]:
+    """Return where strokes are not as they were; only what is new is copied and checked.
+
+    Parameters
+    ----------
+    strokes : array-like of int, or napari Labels layer; shape ([Z,] Y, X)
+        As in `check_strokes`.
+    image : Image
+        The image that the strokes are for.
+    known : numpy.ndarray of uint8 or uint16, shape (n_pixels,)
+        The strokes as they were, which passed the checks.
+
+    Returns
+    -------
+    pixels : numpy.ndarray of int64, shape (n,)
+        Flat indices where they differ, in order.
+    classes : numpy.ndarray of uint8, or uint16 past class 255; shape (n,)
+        What they are there now.
+
+    Raises
+    ------
+    StrokeError
+        If shape, placement or new values do not fit.
+    """
+    array = _on_grid(strokes, image)
+    flat = array.reshape(-1)
+    parts = [np.zeros(0, np.int64)]
+    for start in range(0, flat.size, _COMPARED):
+        stop = start + _COMPARED
+        differs = flat[start:stop] != known[start:stop]
+        if differs.any():
+            parts.append(np.flatnonzero(differs) + start)
+    pixels = np.concatenate(parts)
+    return pixels, _as_classes(flat[pixels], array)
 
 
 def feature_tiles(
@@ -135,19 +174,31 @@ def _refuse(strokes: Any, problem: str, remedy: str) -> NoReturn:
     invalid("strokes", strokes, problem, remedy, error=StrokeError)
 
 
-def _as_classes(array: npt.NDArray[Any]) -> LabelArray:
-    """Return a copy of `array` as uint8 or uint16, or refuse its values."""
+def _on_grid(strokes: Any, image: Image) -> npt.NDArray[Any]:
+    """Return strokes as an array of the image's shape, or refuse them; nothing is copied."""
+    if hasattr(strokes, "data_to_world"):  # a napari layer, known by what it can do
+        _check_placement(strokes, image)
+        strokes = strokes.data
+    array = np.asarray(strokes)
+    if array.shape != image.shape:
+        remedy = "Give strokes of the image's shape, without a band axis"
+        _refuse(strokes, f"the image {image.name!r} has shape {image.shape}", remedy)
+    return array
+
+
+def _as_classes(values: npt.NDArray[Any], array: npt.NDArray[Any]) -> LabelArray:
+    """Return a copy of values of `array` as uint8 or uint16, or refuse them."""
     remedy = f"Use whole numbers: 0 for none, 1 to {MAX_CLASS} for classes"
-    if array.dtype.kind not in "biuf":
+    if values.dtype.kind not in "biuf":
         _refuse(array, "not numbers", remedy)
-    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.floor(array))).all():
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.floor(values))).all():
         _refuse(array, "some values are not whole numbers", remedy)
-    lowest, highest = array.min(), array.max()
+    lowest, highest = values.min(initial=0), values.max(initial=0)
     if lowest < 0:
         _refuse(array, f"the lowest value is {lowest}", remedy)
     if highest > MAX_CLASS:
         _refuse(array, f"the highest value is {highest}", remedy)
-    return array.astype(np.uint8 if highest <= 255 else np.uint16)
+    return values.astype(np.uint8 if highest <= 255 else np.uint16)
 
 
 def _on_valid_pixels(painted: LabelArray, image: Image) -> LabelArray:

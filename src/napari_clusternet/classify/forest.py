@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from napari_clusternet.classify.base import feature_tiles
+from napari_clusternet.classify.samples import stroke_samples
 from napari_clusternet.progress import Progress
 
 if TYPE_CHECKING:
@@ -51,13 +52,7 @@ class Forest:
         """
         from sklearn.ensemble import RandomForestClassifier
 
-        samples, classes = [], []
-        for i, n, region, features, valid in feature_tiles(extractor, image, strokes > 0):
-            stroked = (strokes[region] > 0) & valid
-            samples.append(features[:, stroked].T)
-            classes.append(strokes[region][stroked])
-            yield Progress("reading strokes", i, n)
-        table, targets = np.concatenate(samples), np.concatenate(classes)
+        table, targets, _ = yield from stroke_samples(extractor, image, strokes)
         if len(table) > MAX_PIXELS:
             chosen = np.random.default_rng(random_state).permutation(len(table))[:MAX_PIXELS]
             table, targets = table[chosen], targets[chosen]
