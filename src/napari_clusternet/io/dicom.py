@@ -157,8 +157,8 @@ def open_series(paths: Iterable[Path], *, folder: Path | None = None) -> Image:
     """
     files = [Path(p) for p in paths]
     source = folder or (files[0].parent if files else Path())
-    slices = [_read_header(file) for file in files]
-    slices = [s for s in slices if s is not None]
+    found = [_read_header(file) for file in files]
+    slices = [item for item in found if item is not None]
     if not slices:
         refuse(source, "there is no DICOM image in it", "Give the folder of a series")
     _check_one_series(source, slices)

@@ -129,8 +129,7 @@ def _metadata(image: Image) -> dict[str, Any]:
 
 def _is_labels(image: Image) -> bool:
     whole = np.dtype(image.data.dtype).kind in "bu"
-    said = bool(class_names_of(image)) or image.band_names == ("labels",)
-    return whole and image.n_bands == 1 and said
+    return whole and image.n_bands == 1 and bool(class_names_of(image))
 
 
 def _is_rgb(image: Image) -> bool:

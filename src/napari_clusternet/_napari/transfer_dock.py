@@ -1,0 +1,307 @@
+"""Apply and export: results to files, the session on other images, the session as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, PushButton
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_clusternet._napari.controller import current
+from napari_clusternet._napari.preferences import preferences, results_folder
+from napari_clusternet._napari.readers import SESSION_SUFFIX
+from napari_clusternet._napari.runner import tell_error
+from napari_clusternet._napari.transfer_targets import TargetList
+from napari_clusternet.applying import Outcome
+from napari_clusternet.errors import ClusterNetError
+
+if TYPE_CHECKING:
+    import napari
+
+#: What can be exported -> (ending of the file name, suffix; "" for that of labels).
+KINDS = {
+    "Labels, all classes in one file": ("_classes", ""),
+    "Labels, one file per class": ("_classes", ""),
+    "Polygons": ("_polygons", ".gpkg"),
+    "Table of clusters": ("_clusters", ".csv"),
+    "Certainty, in percent": ("_certainty", ""),
+}
+LABELS, PER_CLASS, POLYGONS, TABLE, CERTAINTY = KINDS
+#: Formats of labels -> suffix.
+FORMATS = {
+    "As the image": "",
+    "TIFF, GeoTIFF (.tif)": ".tif",
+    "NIfTI (.nii.gz)": ".nii.gz",
+    "OME-Zarr (.zarr)": ".zarr",
+}
+NO_SESSION = "Nothing to export yet: press Start in Classify and paint a stroke of each class."
+
+
+class TransferDock(QWidget):
+    """Forwards to `current(viewer)`; holds nothing but what is typed into it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._control = current(viewer)
+        self._viewer = self._control.viewer
+        self._suggested = ""
+        self._status, self._outcome = _text(), _text()
+        self._cancel = PushButton(text="&Cancel", tooltip="Stop after the current step")
+        self._cancel.clicked.connect(self._control.runner.cancel)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.addWidget(self._status)
+        for section in (self._export_section(), self._apply_section(), self._session_section()):
+            layout.addWidget(section)
+        layout.addWidget(self._cancel.native)
+        layout.addWidget(self._outcome)
+        layout.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self._follow()
+        self._list_layers()
+        self._refresh()
+
+    # ---- parts -----------------------------------------------------------------------------------
+
+    def _export_section(self) -> QGroupBox:
+        self.what = ComboBox(choices=list(KINDS), tooltip="What to write")
+        self.path = FileEdit(mode="w", tooltip="The file to write; its ending says the format: "
+                             ".tif, .nii.gz, .zarr; .gpkg, .geojson; .csv")  # fmt: skip
+        self.replace = CheckBox(text="Replace existing files",
+                                tooltip="Otherwise a file that exists stays")  # fmt: skip
+        self.export = PushButton(text="&Export")
+        self.what.changed.connect(self._suggest_path)
+        self.path.changed.connect(self._refresh)
+        self.export.clicked.connect(self._export)
+        return _section("Export", ("What", self.what), ("File", self.path), self.replace,
+                        self.export)  # fmt: skip
+
+    def _apply_section(self) -> QGroupBox:
+        self.targets = TargetList()
+        self.targets.changed.connect(self._refresh)
+        self.folder = FileEdit(mode="d", nullable=True, value=None,
+                               tooltip="Where result files go; empty to get layers")  # fmt: skip
+        self.format = ComboBox(choices=list(FORMATS), tooltip="Format of the result files")
+        preferred = preferences().suffix
+        self.format.value = next((f for f, s in FORMATS.items() if s == preferred), "As the image")
+        self.apply = PushButton(text="&Apply")
+        self.folder.changed.connect(self._refresh)
+        self.apply.clicked.connect(self._apply)
+        return _section(
+            "Apply to other images", self.targets, ("Folder for results", self.folder),
+            ("Format", self.format), self.apply,
+        )  # fmt: skip
+
+    def _session_section(self) -> QGroupBox:
+        self.save = PushButton(text="&Save...")
+        self.open = PushButton(text="Ope&n...")
+        self.save.clicked.connect(self._save)
+        self.open.clicked.connect(self._open)
+        row = QWidget()
+        buttons = QHBoxLayout(row)
+        buttons.setContentsMargins(0, 0, 0, 0)
+        buttons.addWidget(self.save.native)
+        buttons.addWidget(self.open.native)
+        return _section("Session", row)
+
+    # ---- what it follows -------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        control, layers = self._control, self._viewer.layers.events
+        pairs = [
+            (control.active_changed, self._active_changed),
+            (control.session_changed, self._refresh),
+            (control.runner.changed, self._refresh),
+            (control.transferred, self._transferred),
+            *((event, self._list_layers) for event in
+              (layers.inserted, layers.removed, layers.reordered, layers.renamed)),
+        ]  # fmt: skip
+        for signal, slot in pairs:
+            signal.connect(slot)
+        self.destroyed.connect(partial(_leave, pairs))
+
+    def _active_changed(self) -> None:
+        self._list_layers()
+        self._suggest_path()
+
+    def _list_layers(self, _: Any = None) -> None:
+        active = self._control.active
+        own = () if active is None else (*active.image_layers, active.certainty_layer)
+        made = [s.certainty_layer for s in self._control.segmentations]
+        self.targets.show_layers([
+            layer for layer in self._viewer.layers
+            if isinstance(layer, ImageLayer) and layer not in own and layer not in made
+        ])  # fmt: skip
+
+    def _suggest_path(self, _: Any = None) -> None:
+        """Name the file after the image, unless the user chose another name."""
+        image = self._control.image
+        typed = str(self.path.value or "")
+        if image is not None and typed in ("", ".", self._suggested):
+            ending, suffix = KINDS[self.what.value]
+            own = ".nii.gz" if image.ndim == 3 else ".tif"
+            name = self._control.active.name.split(".")[0] or "image"
+            folder = results_folder(image.source)
+            path = folder / f"{name}{ending}{suffix or preferences().suffix or own}"
+            self._suggested = str(path)
+            self.path.value = path
+        elif image is not None:
+            self._suit_suffix(Path(typed))
+        self._refresh()
+
+    def _suit_suffix(self, path: Path) -> None:
+        """Keep the user's name, but not the suffix of another kind of file."""
+        wanted = KINDS[self.what.value][1]
+        stem = path.name.split(".")[0]
+        if wanted and path.suffix != wanted and path.suffix != ".geojson":
+            self.path.value = path.with_name(stem + wanted)
+        elif not wanted and path.suffix in (".gpkg", ".geojson", ".csv"):
+            self.path.value = path.with_name(stem + ".tif")
+
+    def _refresh(self, *_: Any) -> None:
+        session, runner = self._control.session, self._control.runner
+        if not self._suggested and session is not None:
+            self._suggest_path()
+        if session is None:
+            self._status.setText(NO_SESSION)
+        else:
+            n = session.n_classes
+            self._status.setText(f"Session of {self._control.active.name!r}, {n} classes.")
+        busy = f"{runner.title} is running" if runner.busy else ""
+        none = busy or ("" if session is not None else NO_SESSION)
+        targets = self.targets.chosen()
+        _enable(self.export, none or ("" if self._typed() else "Choose a file first"), "Write it")
+        _enable(self.save, none, "Image, strokes, clusters and classes in one file")
+        _enable(self.open, busy, "You can also drop the file on the window")
+        _enable(self.apply, none or self._why_not(targets), "Classify the ticked images")
+        count = f" to {len(targets)} image{'s' if len(targets) > 1 else ''}" if targets else ""
+        self.apply.text = f"&Apply{count}"
+        self._cancel.native.setVisible(runner.busy)
+
+    def _typed(self) -> bool:
+        return str(self.path.value or "") not in ("", ".")
+
+    def _why_not(self, targets: list[Any]) -> str:
+        if not targets:
+            return "Tick an image, or add a file or folder"
+        files = any(isinstance(target, Path) for target in targets)
+        return "Choose a folder for the results" if files and not self._folder() else ""
+
+    def _folder(self) -> Path | None:
+        return self.folder.value if str(self.folder.value or "") not in ("", ".") else None
+
+    def _transferred(self, outcomes: list[Outcome]) -> None:
+        failed = [one for one in outcomes if one.error]
+        lines = [f"{one.name}: {one.error}" for one in failed]
+        done = [one for one in outcomes if not one.error]
+        if done:
+            what = str(done[0].output or done[0].name)
+            lines.insert(0, f"Done: {what}" if len(done) == 1 else f"Done: {len(done)} images")
+        self._outcome.setText("\n".join(lines))
+
+    # ---- what the buttons do ---------------------------------------------------------------------
+
+    def _export(self) -> None:
+        control, options = self._control, {"overwrite": self.replace.value}
+        act: dict[str, Callable[..., bool]] = {
+            LABELS: control.export_labels,
+            PER_CLASS: partial(control.export_labels, per_class=True),
+            POLYGONS: control.export_polygons,
+            TABLE: control.export_table,
+            CERTAINTY: control.export_certainty,
+        }
+        _try(partial(act[self.what.value], self.path.value, **options))
+
+    def _apply(self) -> None:
+        _try(partial(
+            self._control.apply, self.targets.chosen(), self._folder(),
+            FORMATS[self.format.value], overwrite=self.replace.value,
+        ))  # fmt: skip
+
+    def _save(self) -> None:
+        image = self._control.image
+        name = self._control.active.name.split(".")[0]
+        start = results_folder(image.source) / f"{name}{SESSION_SUFFIX}"
+        kinds = f"ClusterNet session (*{SESSION_SUFFIX})"
+        path, _ = QFileDialog.getSaveFileName(self, "Save the session", str(start), kinds)
+        if path:
+            whole = path if path.endswith(SESSION_SUFFIX) else path + SESSION_SUFFIX
+            _try(partial(self._control.save_session, whole))
+
+    def _open(self) -> None:
+        image = self._control.image
+        start = str(results_folder(None if image is None else image.source))
+        kinds = f"ClusterNet session (*{SESSION_SUFFIX})"
+        path, _ = QFileDialog.getOpenFileName(self, "Open a session", start, kinds)
+        if path:
+            _try(partial(self._control.open_session, path))
+
+
+def _section(title: str, *rows: Any) -> QGroupBox:
+    """Return a titled box; a row is a widget, or a label and a widget below it."""
+    box = QGroupBox(title)
+    layout = QVBoxLayout(box)
+    for row in rows:
+        text, widget = row if isinstance(row, tuple) else ("", row)
+        native = getattr(widget, "native", widget)
+        if text:
+            label = QLabel(text)
+            label.setBuddy(native)
+            layout.addWidget(label)
+            native.setAccessibleName(text)
+        native.setMinimumWidth(0)
+        layout.addWidget(native)
+    return box
+
+
+def _text() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def _enable(button: Any, why_not: str, tooltip: str) -> None:
+    button.enabled = not why_not
+    button.tooltip = why_not or tooltip
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except (ClusterNetError, OSError) as error:
+        tell_error(error)
+
+
+def _leave(pairs: list[tuple[Any, Any]], *_: object) -> None:
+    for signal, slot in pairs:
+        signal.disconnect(slot)
