@@ -83,18 +83,12 @@ class ClusterEngine:
 
     # ---- strokes -------------------------------------------------------------------------------
 
-    def changed_strokes(self, strokes: LabelArray) -> IntArray:
-        """Flat indices of the valid pixels whose stroke differs from the one in force."""
-        pixels = np.flatnonzero(strokes.reshape(-1) != self.strokes)
-        return pixels[self.partition.cluster_map.reshape(-1)[pixels] > 0]
-
     def set_strokes(self, pixels: IntArray, new: IntArray) -> None:
-        """Write changed strokes."""
+        """Write changed strokes; `pixels` are in order."""
         wider = np.promote_types(new.dtype, self.strokes.dtype)
         self.strokes = self.strokes.astype(wider, copy=False)
         self.strokes[pixels] = new
-        rest = np.setdiff1d(self._stroked, pixels, assume_unique=True)
-        self._stroked = np.union1d(rest, pixels[new > 0])
+        self._stroked = _with(_without(self._stroked, pixels), pixels[new > 0])
 
     def restore_strokes(self, strokes: LabelArray) -> None:
         """Take over the flat strokes of a saved session and bring the labels up to date."""
@@ -108,7 +102,7 @@ class ClusterEngine:
 
     def count(self, pixels: IntArray, old: LabelArray, new: LabelArray) -> IntArray:
         """Count changed strokes into their clusters; return the ids of the clusters concerned."""
-        ids = self.partition.cluster_map.reshape(-1)[pixels].astype(np.int64)
+        ids = self._ids(pixels).astype(np.int64)
         counts = self.state.counts
         wider = max(0, int(new.max(initial=0)) - counts.shape[1])
         counts = np.pad(counts, ((0, 0), (0, wider)))
@@ -118,11 +112,9 @@ class ClusterEngine:
         self.state = replace(self.state, counts=counts)
         return np.unique(ids)
 
-    def _stroked_in(self, cluster: int) -> IntArray:
-        """Flat indices of a cluster's stroked pixels."""
-        ids = self.partition.cluster_map.reshape(-1)[self._stroked]
-        pixels: IntArray = self._stroked[ids == cluster]
-        return pixels
+    def _ids(self, pixels: IntArray) -> IntArray:
+        """Cluster ids of pixels, given by flat index."""
+        return self.partition.cluster_map.reshape(-1)[pixels]
 
     # ---- splits and merges ---------------------------------------------------------------------
 
@@ -134,9 +126,15 @@ class ClusterEngine:
         A cluster whose strokes of different classes have the same features cannot be split and
         stays mixed.
         """
-        queue = [int(cluster) for cluster in touched]
+        rows = np.array(sorted(touched), dtype=np.int64) - 1
+        voices = present_classes(self.state.counts[rows], self.state.threshold).sum(axis=1)
+        mixed = rows[voices > 1] + 1
+        if mixed.size == 0:
+            return
+        ids = self._ids(self._stroked)
+        queue = [(int(cluster), self._stroked[ids == cluster]) for cluster in mixed]
         while queue:
-            cluster = queue.pop()
+            cluster, stroked = queue.pop()
             counts = self.state.counts[cluster - 1 : cluster]
             present = np.flatnonzero(present_classes(counts, self.state.threshold)[0]) + 1
             if len(present) < 2:
@@ -144,13 +142,18 @@ class ClusterEngine:
             if self.partition.n_ids + len(present) - 1 > MAX_CLUSTER_ID:
                 warnings.warn("all 65535 cluster ids are in use; merge clusters", stacklevel=4)
                 break
-            pixels = self._stroked_in(cluster)
-            classes, rows = self.strokes[pixels], self.matrix.take(pixels)
-            starts = np.stack([rows[classes == c].mean(axis=0) for c in present])
-            queue.extend(self.divide(cluster, starts, moves))
+            classes, features = self.strokes[stroked], self.matrix.take(stroked)
+            starts = np.stack([features[classes == c].mean(axis=0) for c in present])
+            parts = self.divide(cluster, starts, moves, stroked)
+            ids = self._ids(stroked)
+            queue.extend((part, stroked[ids == part]) for part in parts)
 
-    def divide(self, cluster: int, starts: FloatArray, moves: list[Move]) -> list[int]:
-        """Split one cluster by k-means from `starts`, adding to `moves`.
+    def divide(
+        self, cluster: int, starts: FloatArray, moves: list[Move], stroked: IntArray
+    ) -> list[int]:
+        """Split one cluster, whose stroked pixels are given, by k-means from `starts`.
+
+        The changes are added to `moves`.
 
         Returns
         -------
@@ -169,23 +172,24 @@ class ClusterEngine:
         for part, target in zip(kept[1:], ids[1:], strict=True):
             moves.append(self.partition.move(cluster, target, parts == part))
             parts = parts[parts != part]
-        self._add_rows(Divide(cluster, tuple(ids), centroids[kept]))
+        self._add_rows(Divide(cluster, tuple(ids), centroids[kept]), stroked)
         return ids
 
     def divide_in_two(self, cluster: int, moves: list[Move]) -> list[int]:
         """Split one cluster along its direction of largest variance; see `divide`."""
         rows = self.matrix.take(self.partition.sample(cluster, SPLIT_SAMPLE))
-        return self.divide(cluster, principal_starts(rows), moves)
+        stroked = self._stroked[self._ids(self._stroked) == cluster]
+        return self.divide(cluster, principal_starts(rows), moves, stroked)
 
-    def _add_rows(self, divide: Divide) -> None:
+    def _add_rows(self, divide: Divide, stroked: IntArray) -> None:
         """Bring the tables up to date after a split."""
         state, ids, grow = self.state, divide.ids, len(divide.ids) - 1
         centroids = np.concatenate([state.centroids, divide.centroids[1:]])
         centroids[divide.source - 1] = divide.centroids[0]
         counts = np.pad(state.counts, ((0, grow), (0, 0)))
+        parts, strokes = self._ids(stroked), self.strokes[stroked]
         for i in ids:
-            strokes = self.strokes[self._stroked_in(i)]
-            counts[i - 1] = np.bincount(strokes, minlength=counts.shape[1] + 1)[1:]
+            counts[i - 1] = np.bincount(strokes[parts == i], minlength=counts.shape[1] + 1)[1:]
         inherited = np.repeat(state.assigned[divide.source - 1], grow)
         self.state = replace(
             state,
@@ -236,7 +240,7 @@ class ClusterEngine:
             classes = np.where(classes > 0, classes, posterior.argmax(axis=1) + 1)
             certainty = np.take_along_axis(posterior, classes[:, None] - 1, axis=1)[:, 0]
         elif self.enhanced and seen == 1:
-            warnings.warn("strokes: only one class so far; need at least two", stacklevel=4)
+            warnings.warn("strokes: only one class so far; need at least two", stacklevel=6)
         by_hand = state.assigned > 0
         self.state = replace(
             state,
@@ -309,6 +313,19 @@ class ClusterEngine:
         if self.enhanced:
             self._refresh_samples(entry.moves)
         self.relabel(before, entry.moves)
+
+
+def _without(stroked: IntArray, pixels: IntArray) -> IntArray:
+    """`stroked` without `pixels`; all in order, so that there is nothing to sort."""
+    places = np.searchsorted(stroked, pixels)
+    known = places < stroked.size
+    known[known] = stroked[places[known]] == pixels[known]
+    return np.delete(stroked, places[known])
+
+
+def _with(stroked: IntArray, pixels: IntArray) -> IntArray:
+    """`stroked` with `pixels` that are not among them; all in order."""
+    return np.insert(stroked, np.searchsorted(stroked, pixels), pixels)
 
 
 def with_zero(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clusternet import inspection
-from napari_clusternet.classify.base import check_strokes
+from napari_clusternet.classify.base import changed_strokes
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.engine import ClusterEngine, with_zero
 from napari_clusternet.errors import invalid
@@ -264,15 +264,23 @@ class Session:
         """
         if strokes is None:
             return self.labels
-        new = check_strokes(strokes, self.image, min_classes=0).reshape(-1)
-        pixels = self._engine.changed_strokes(new)
-        if pixels.size == 0:
-            return self.labels
-        with self._step(pixels, new[pixels]) as moves:
-            touched = self._engine.count(pixels, self._engine.strokes[pixels], new[pixels])
-            self._engine.set_strokes(pixels, new[pixels])
-            self._engine.split_mixed(touched, moves)
+        pixels, new = self._changes(strokes)
+        if pixels.size:
+            self._take(pixels, new)
         return self.labels
+
+    def _changes(self, strokes: Any) -> tuple[IntArray, LabelArray]:
+        """Flat indices of the valid pixels whose stroke changed, in order, and their classes."""
+        pixels, new = changed_strokes(strokes, self.image, self._engine.strokes)
+        inside = self._engine.partition.cluster_map.reshape(-1)[pixels] > 0
+        return pixels[inside], new[inside]
+
+    def _take(self, pixels: IntArray, new: LabelArray) -> None:
+        """Take changed strokes as one undoable step."""
+        with self._step(pixels, new) as moves:
+            touched = self._engine.count(pixels, self._engine.strokes[pixels], new)
+            self._engine.set_strokes(pixels, new)
+            self._engine.split_mixed(touched, moves)
 
     @contextmanager
     def _step(
@@ -406,15 +414,15 @@ class Session:
         StrokeError
             If shape or values do not fit the image.
         """
-        new = check_strokes(strokes, self.image, min_classes=0)
-        flat = new.reshape(-1)
-        pixels = self._engine.changed_strokes(flat)
+        pixels, new = self._changes(strokes)
         back, forward = self._history.previous, self._history.next
-        if back is not None and back.reverts_to(pixels, flat[pixels]):
+        if back is not None and back.reverts_to(pixels, new):
             return self.undo()
-        if forward is not None and forward.leads_to(pixels, flat[pixels]):
+        if forward is not None and forward.leads_to(pixels, new):
             return self.redo()
-        return self.update(new)
+        if pixels.size:
+            self._take(pixels, new)
+        return self.labels
 
     def subscribe(self, listener: Callable[[Session], object]) -> Callable[[], None]:
         """Call `listener` with the session after every change; return what ends that.
@@ -438,13 +446,25 @@ class Session:
         InputError
             If the session was made from an array of features, or the bands differ.
         """
+        return drain(self.predictor()(image), callback)
+
+    def predictor(self) -> Callable[[Image], Generator[Progress, None, LabelArray]]:
+        """Return what classifies other images, in any thread, as the session is now.
+
+        Each call returns a generator of `Progress` that returns labels; see `predict`.
+
+        Raises
+        ------
+        InputError
+            If the session was made from an array of features.
+        """
         if self._extractor is None:
             invalid(
                 "features", self.features, "an array says nothing of other images",
                 "Open the session with a ClusterNet or a feature name",
             )  # fmt: skip
-        steps = predict_steps(self._extractor, image, self._base, self._engine.state)
-        return drain(steps, callback)
+        extractor, base, state = self._extractor, self._base, self._engine.state
+        return lambda image: predict_steps(extractor, image, base, state)
 
     def save(self, path: str | Path) -> Path:
         """Save the session, history included, to one file (safetensors + JSON), atomically."""
