@@ -110,6 +110,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer):
         self.classes.changed.connect(self._paint_classes)
         viewer.layers.events.removed.connect(self._layer_removed)
         viewer.layers.selection.events.active.connect(self._layer_selected)
+        self._start_inspecting()
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if window is not None:
             window.destroyed.connect(lambda *_: self.close())
@@ -212,6 +213,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer):
         """Stop all work and follow the viewer no more; called when its window closes."""
         self.closed = True
         self.runner.close()
+        self._stop_inspecting()
         for segmentation in self.segmentations:
             segmentation.stop()
         self.segmentations.clear()
