@@ -69,6 +69,11 @@ class Normalizer:
         warn_constant(images[0], list(flat))
         return cls(tuple(mean.tolist()), tuple(np.where(flat, 0.0, std).tolist()))
 
+    @classmethod
+    def identity(cls, n_bands: int) -> Normalizer:
+        """Return the normalisation that changes nothing but invalid pixels."""
+        return cls((0.0,) * n_bands, (1.0,) * n_bands)
+
     def __call__(
         self, values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.float32]:

