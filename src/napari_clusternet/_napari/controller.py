@@ -199,11 +199,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer):
         """Return layers as a tuple; by default the selected image layers, or the lowest one."""
         if chosen is not None:
             return (chosen,) if isinstance(chosen, Layer) else tuple(chosen)
-        own = {id(s.certainty_layer) for s in self.segmentations}
-        images = [
-            layer for layer in self.viewer.layers
-            if isinstance(layer, napari.layers.Image) and id(layer) not in own
-        ]  # fmt: skip
+        images = self.image_layers
         selected = [layer for layer in images if layer in self.viewer.layers.selection]
         if not images:
             invalid("layers", None, "there is no image layer", "Open an image first")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
+from qtpy.QtWidgets import QApplication
 
+from napari_clusternet._napari.worker import Cancelled, Worker
 from napari_clusternet.errors import ClusterNetError
 from napari_clusternet.progress import Progress
 
-#: Shortest time between two reports to the window, seconds.
-REPORT_EVERY = 0.1
-#: How long closing the viewer waits for a worker to come to its next step, seconds.
+#: How long closing the viewer waits for the work to end, seconds.
 CLOSING_WAIT = 1.5
+#: Work must have run so long before it is said how long it will go on, seconds.
+_MEASURED = 2.0
+
+
+class _Bar(cancelable_progress):
+    """A bar in napari's activity dock whose Cancel button works without a loop over the bar."""
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.cancel_callback()
 
 
 class Runner:
@@ -34,6 +42,8 @@ class Runner:
         A step was done; at most ten times a second.
     title : str
         What is running, for people; empty if nothing is.
+    seconds_left : float or None
+        How long it will go on at the pace so far, pauses left out; None where that is unknown.
     """
 
     changed = Signal()
@@ -41,24 +51,26 @@ class Runner:
 
     def __init__(self) -> None:
         self.title = ""
-        self._go = threading.Event()
-        self._stop = threading.Event()
-        self._worker: Any = None
+        self.seconds_left: float | None = None
+        self._worker: Worker | None = None
         self._bar: Any = None
-        self._done: Callable[[Any], object] | None = None
+        self._done: Callable[[Any], object] = _nothing
         self._stale: Callable[[], str] = str
+        self._stopped: Callable[[], str] = str
         self._closed = False
         self._reporting = False
+        self._first: tuple[float, Progress] | None = None
+        self._paused_at = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether something is running or paused."""
-        return bool(self.title)
+        return self._worker is not None
 
     @property
     def paused(self) -> bool:
         """Whether what is running waits to be resumed."""
-        return self.busy and not self._go.is_set()
+        return self._worker is not None and self._worker.paused
 
     def start(
         self,
@@ -66,6 +78,7 @@ class Runner:
         steps: Callable[[], Generator[Progress, None, Any]],
         done: Callable[[Any], object],
         stale: Callable[[], str] = str,
+        stopped: Callable[[], str] = str,
     ) -> bool:
         """Run a generator.
 
@@ -76,134 +89,147 @@ class Runner:
         steps : callable
             Returns the generator; called in the worker's thread.
         done : callable
-            Called with the generator's result, also after a cancel if it has one.
+            Called with the generator's result.
         stale : callable
-            Returns why the result is of no use any more, or "".
+            Called at the end; returns why the result is of no use any more, or "". Then `done`
+            is not called, and the user is told.
+        stopped : callable
+            Called after a cancel or an error, once the generator is closed; returns what is left
+            of the work, for people, or "".
 
         Returns
         -------
         bool
             False if something else is running; the user is then told so.
         """
+        if self._closed:
+            return False
         if self.busy:
             show_info(f"{self.title} is still running. Cancel it first, or wait.")
             return False
-        self.title, self._done, self._stale = title, done, stale
-        self._go.set()
-        self._stop.clear()
-        self._bar = cancelable_progress(total=0, desc=title, cancel_callback=self.cancel)
-        self._worker = create_worker(
-            self._relay, steps, _start_thread=False, _ignore_errors=True,
-            _connect={"yielded": self._report, "returned": self._end, "warned": _tell_warning},
-        )  # fmt: skip
+        self.title, self._done, self._stale, self._stopped = title, done, stale, stopped
+        self._first, self.seconds_left = None, None
+        self._worker = Worker(steps, self._report, self._end, show_warning)
+        self._bar = _Bar(total=0, desc=title, cancel_callback=self.cancel)
         self._worker.start()
         self.changed.emit()
         return True
 
     def pause(self) -> None:
         """Wait after the current step."""
-        if self.busy:
-            self._go.clear()
+        if self.busy and not self.paused:
+            self._worker.pause()
+            self._paused_at = time.monotonic()
             self.changed.emit()
 
     def resume(self) -> None:
         """Go on after a pause."""
-        if self.busy:
-            self._go.set()
+        if self.paused:
+            if self._first is not None:  # a pause says nothing about the pace
+                since, step = self._first
+                self._first = since + time.monotonic() - self._paused_at, step
+            self._worker.resume()
             self.changed.emit()
 
     def cancel(self) -> None:
         """Stop after the current step; what the work promised to keep is kept."""
-        self._stop.set()
-        self._go.set()
+        if self.busy:
+            self._worker.cancel()
+
+    def wait(self, seconds: float = float("inf")) -> bool:
+        """Keep the window alive until nothing is running; return whether that came in time.
+
+        For scripts that go on with the result.
+        """
+        deadline = time.monotonic() + seconds
+        while self.busy and time.monotonic() < deadline:
+            QApplication.processEvents()
+            time.sleep(0.005)
+        return not self.busy
 
     def close(self) -> None:
-        """Cancel, and wait a moment; nothing is reported any more."""
+        """Stop the work, and wait a moment for it; nothing is reported any more."""
         self._closed = True
-        self.cancel()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            deadline = time.monotonic() + CLOSING_WAIT
-            while worker.is_running and time.monotonic() < deadline:
-                time.sleep(0.01)
+        worker = self._worker
         self._finish()
+        if worker is not None:
+            worker.close(CLOSING_WAIT)
 
-    # ---- in the worker's thread ------------------------------------------------------------------
-
-    def _relay(
-        self, steps: Callable[[], Generator[Progress, None, Any]]
-    ) -> Generator[Progress, None, tuple[Any, BaseException | None]]:
-        """Pass on a step now and then; return (result, error).
-
-        An error is returned, not raised: superqt takes a RuntimeError, which is what torch
-        raises, for a worker that was deleted, and would swallow it.
-        """
-        reported = 0.0
-        try:
-            work = steps()
-            try:
-                while not self._stop.is_set():
-                    step = next(work)
-                    if time.monotonic() - reported > REPORT_EVERY:
-                        reported = time.monotonic()
-                        yield step
-                    self._go.wait()
-            except StopIteration as stop:
-                return stop.value, None
-            finally:
-                work.close()
-        except Exception as error:
-            return None, error
-        return None, Cancelled()
-
-    # ---- in the window's thread ------------------------------------------------------------------
+    # ---- news from the worker, in the window's thread --------------------------------------------
 
     def _report(self, step: Progress) -> None:
         bar = self._bar
-        if self._closed or bar is None or self._reporting:
+        if bar is None or self._reporting:
             return
         self._reporting = True  # napari's bars handle events in between, this one's end included
         try:
-            bar.total = step.total
+            self._measure(step)
+            if bar.total != step.total:
+                bar.total = step.total
             bar.n = step.done
             bar.set_description(f"{self.title}: {step.stage}")
+            left = "" if self.seconds_left is None else in_words(self.seconds_left)
+            bar.events.eta(value=left)
             bar.events.value(value=step.done)
-            self.progressed.emit(step)
+            if self._bar is bar:
+                self.progressed.emit(step)
         finally:
             self._reporting = False
 
-    def _end(self, outcome: tuple[Any, BaseException | None]) -> None:
-        if self._closed:
-            return
-        result, error = outcome
-        title, done, stale = self.title, self._done, self._stale()
+    def _measure(self, step: Progress) -> None:
+        """Estimate the time left from the pace since the first step of this stage."""
+        now = time.monotonic()
+        if self._first is None or _is_new_stage(self._first[1], step):
+            self._first = now, step
+        since, first = self._first
+        steps, elapsed = step.done - first.done, now - since
+        known = step.total and steps > 0 and elapsed > _MEASURED
+        self.seconds_left = elapsed / steps * (step.total - step.done) if known else None
+
+    def _end(self, result: Any, error: BaseException | None) -> None:
+        title, done, stale, stopped = self.title, self._done, self._stale, self._stopped
         self._finish()
-        self.changed.emit()
-        if isinstance(error, Cancelled):
-            show_info(f"{title}: cancelled.")
-        elif error is not None:
-            tell_error(error, title)
-        elif stale:
-            show_warning(f"{title}: the result was discarded, because {stale}.")
-        elif done is not None:
-            done(result)
+        try:
+            if error is None and (reason := stale()):
+                show_warning(f"{title}: the result was discarded, because {reason}.")
+            elif error is None:
+                done(result)
+            elif isinstance(error, Cancelled):
+                show_info(f"{title}: cancelled. {stopped()}".rstrip())
+            else:
+                tell_error(error, title, stopped())
+        except Exception as failure:
+            tell_error(failure, title)
+        finally:
+            self.changed.emit()
 
     def _finish(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self.title, self._done, self._bar, self._worker = "", None, None, None
+        bar, self._bar = self._bar, None
+        self.title, self.seconds_left, self._worker = "", None, None
+        self._done, self._stale, self._stopped = _nothing, str, str
+        if bar is not None:
+            bar.close()
 
 
-class Cancelled(Exception):  # noqa: N818 - a wish of the user is no error
-    """The user stopped the work."""
+def in_words(seconds: float) -> str:
+    """Say how long something still takes, no more exactly than it is known."""
+    if seconds < 55:
+        return f"about {max(5, 5 * round(seconds / 5))} s left"
+    if seconds < 55 * 60:
+        return f"about {round(seconds / 60)} min left"
+    return f"about {seconds / 3600:.1f} h left"
 
 
-def tell_error(error: BaseException, title: str = "") -> None:
+def tell_error(error: BaseException, title: str = "", more: str = "") -> None:
     """Show an error as a notification: ours in plain words, others with their kind."""
     prefix = f"{title}: " if title else ""
     kind = "" if isinstance(error, ClusterNetError) else f"{type(error).__name__}: "
-    show_error(f"{prefix}{kind}{error}")
+    show_error(f"{prefix}{kind}{error} {more}".rstrip())
 
 
-def _tell_warning(warning: tuple[Any, ...]) -> None:
-    show_warning(str(warning[0]))
+def _is_new_stage(before: Progress, now: Progress) -> bool:
+    return (before.stage, before.total) != (now.stage, now.total) or now.done < before.done
+
+
+def _nothing(_: Any) -> None:
+    pass
