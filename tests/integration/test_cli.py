@@ -16,7 +16,7 @@ import napari_clusternet as cn
 from napari_clusternet.cli import build_parser, main
 from napari_clusternet.errors import FileFormatError
 
-COMMANDS = ("demo", "fit", "segment", "score", "info")
+COMMANDS = ("demo", "fit", "segment", "unsupervised", "score", "info")
 
 
 @pytest.fixture

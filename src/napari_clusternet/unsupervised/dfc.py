@@ -59,6 +59,7 @@ class _NetworkRegions:
             n_iterations=int(self.n_iterations), min_labels=int(self.min_labels),
             mu=float(getattr(self, "mu", 0.0)), weighting=self.weighting,
             learning_rate=self.learning_rate,
+            scribble=float(getattr(self, "scribble_weight", 0.0)),
         )  # fmt: skip
 
     def check_size(self, image: Image) -> None:
@@ -153,8 +154,10 @@ class DFC(_NetworkRegions):
     mu : float
         Weight of the continuity loss.
     scribbles : array of int, shape ([Z,] Y, X), optional
-        0 for none, 1..n for what shall be one region each (section III-D). The first regions are
-        those classes, in order.
+        0 for none; pixels of one class, 1..n, are to have one label (section III-D). They pull
+        the network, they do not force it.
+    scribble_weight : float
+        How hard they pull.
     references : image or sequence of images, optional
         Train on these and only apply to the image (section III-E). Same bands.
 
@@ -169,12 +172,14 @@ class DFC(_NetworkRegions):
 
     mu: float = 5.0
     scribbles: npt.NDArray[Any] | None = None
+    scribble_weight: float = 0.5
     references: Sequence[Image] = ()
     model_: DFCModel | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("mu", self.mu, 1e-12)
+        check_number("scribble_weight", self.scribble_weight, 0)
         if self.scribbles is not None and self.references:
             invalid(
                 "references", self.references, "given together with scribbles",
@@ -245,7 +250,9 @@ class FSF(DFC):
 
     Parameters
     ----------
-    n_blocks, n_channels, n_iterations, min_labels, learning_rate, max_pixels, scribbles, references
+    n_blocks, n_channels, n_iterations, min_labels, learning_rate, max_pixels
+        See `DFC`.
+    scribbles, scribble_weight, references
         See `DFC`.
     mu : float
         The larger, the less continuity counts.
@@ -266,7 +273,9 @@ class SCF(DFC):
 
     Parameters
     ----------
-    n_blocks, n_channels, n_iterations, min_labels, learning_rate, max_pixels, scribbles, references
+    n_blocks, n_channels, n_iterations, min_labels, learning_rate, max_pixels
+        See `DFC`.
+    scribbles, scribble_weight, references
         See `DFC`.
     mu : float
         The larger, the more continuity counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -76,10 +77,13 @@ class Felzenszwalb:
         values, valid = read_unit(image)
         smooth = _smooth(values, valid, self.sigma)
         smooth[:, ~valid] = _FAR
-        labels = felzenszwalb(
-            np.moveaxis(smooth, 0, -1).astype(np.float64), scale=float(self.scale), sigma=0,
-            min_size=int(self.min_size), channel_axis=-1,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            # it warns of any number of bands but 1 and 3, though it handles them
+            warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
+            labels = felzenszwalb(
+                np.moveaxis(smooth, 0, -1).astype(np.float64), scale=float(self.scale), sigma=0,
+                min_size=int(self.min_size), channel_axis=-1,
+            )  # fmt: skip
         yield Progress("growing regions", 1, 1)
         return number_regions(labels, valid)
 
