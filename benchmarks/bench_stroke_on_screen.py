@@ -120,7 +120,10 @@ def choose(
     for i in range(4000):
         x, y = int(rng.integers(20, size.width() - 80)), int(rng.integers(20, size.height() - 40))
         ends = [QPoint(x, y), QPoint(x + 60, y + 8)]
-        places = [layer.world_to_data(view._map_canvas2world((p.x(), p.y()), view.view)[-2:]) for p in ends]
+        places = [
+            layer.world_to_data(view._map_canvas2world((p.x(), p.y()), view.view)[-2:])
+            for p in ends
+        ]
         line = np.linspace(*places, 40).round().astype(int)
         if (line < 0).any() or (line >= classes.shape).any():
             continue
@@ -161,7 +164,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         found.strokes_layer.brush_size = options.brush
         if options.zoom:
             viewer.scene.camera.zoom = zoom * options.zoom
-            viewer.scene.camera.center = tuple(c * u for c, u in zip(middle, (1, *rng.uniform(0.2, 1.8, 2)), strict=True))
+            viewer.scene.camera.center = tuple(
+                c * u for c, u in zip(middle, (1, *rng.uniform(0.2, 1.8, 2)), strict=True)
+            )
         quiet = time.monotonic()
         wait_until(lambda quiet=quiet: time.monotonic() - quiet > 0.3)
         first, last, class_ = choose(classes, layer, view, rng, i % n_classes + 1)
@@ -169,8 +174,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         before = found.session.labels
         clock.take()
         released = drag(canvas, first, last)
-        wait_until(lambda before=before: found.labels_layer.data is not before
-                   and not np.shares_memory(found.session.labels, before))
+        wait_until(
+            lambda before=before: (
+                found.labels_layer.data is not before
+                and not np.shares_memory(found.session.labels, before)
+            )
+        )
         done = time.perf_counter()
         wait_until(lambda done=done: drawn[0] > done)
         row = {"released -> on screen": (drawn[0] - released) * 1e3,

@@ -192,6 +192,12 @@ class Session:
         return int(self._engine.state.counts.shape[1])
 
     @property
+    def stroke_counts(self) -> npt.NDArray[np.int64]:
+        """Stroked pixels of the classes 1, 2, ..., shape (n_classes,); invalid pixels count not."""
+        counts: npt.NDArray[np.int64] = self._engine.state.counts.sum(axis=0)
+        return counts
+
+    @property
     def threshold(self) -> float:
         """The t of section 3.4; set it to re-examine all stroked clusters."""
         return self._engine.state.threshold

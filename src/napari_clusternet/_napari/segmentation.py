@@ -12,6 +12,7 @@ from napari.layers import Labels, Layer
 
 from napari_clusternet._napari.classes import ClassList
 from napari_clusternet._napari.strokes import StrokeWatcher
+from napari_clusternet.classify.base import changed_strokes, check_strokes
 from napari_clusternet.image import Image
 from napari_clusternet.session import Session
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Brush size of a new strokes layer, pixels.
 BRUSH = 6
+#: napari's own, for layers that nobody has set otherwise.
+NAPARI_BRUSH = 10
+#: What to do once there is a result.
+GO_ON = "Paint where the result is wrong. Suggest goes to where it is least certain."
 
 
 class Segmentation:
@@ -37,6 +42,9 @@ class Segmentation:
         Names and colours, shared by all images.
     changed : callable
         Called with this segmentation after every change of its session or message.
+    strokes : napari.layers.Labels or str, optional
+        Where the user paints: a layer, or "new" for a new one; by default "<image> strokes",
+        made if need be.
 
     Attributes
     ----------
@@ -48,6 +56,8 @@ class Segmentation:
         The result.
     certainty_layer : napari.layers.Image or None
         How sure the result is, once asked for.
+    method_layers : dict of str to napari.layers.Labels
+        Results of other methods, by the method's name.
     message : str
         What the user should do next, in a sentence; may be empty.
     """
@@ -59,17 +69,22 @@ class Segmentation:
         image_layers: Sequence[Layer],
         classes: ClassList,
         changed: Callable[[Segmentation], object],
+        strokes: Labels | str | None = None,
     ) -> None:
         self.viewer, self.image, self.image_layers = viewer, image, tuple(image_layers)
         self.classes = classes
         self.session: Session | None = None
         self.labels_layer: Labels | None = None
         self.certainty_layer: ImageLayer | None = None
+        self.method_layers: dict[str, Labels] = {}
         self.message = ""
+        self._taking = False
         self._changed = changed
         self._leave: Callable[[], None] = lambda: None
         self._watcher: StrokeWatcher | None = None
-        self.strokes_layer: Labels = self._find_strokes() or self._new_strokes()
+        if strokes is None:
+            strokes = self._find_strokes() or "new"
+        self.strokes_layer: Labels = self._new_strokes() if isinstance(strokes, str) else strokes
         self._watch()
 
     @property
@@ -98,11 +113,30 @@ class Segmentation:
         )
 
     def use_strokes(self, layer: Labels) -> None:
-        """Take another layer's strokes from now on."""
+        """Take another layer's strokes from now on.
+
+        Raises
+        ------
+        StrokeError
+            If it does not lie on the image, or holds what is no class; the layer before stays.
+        """
+        check_strokes(layer, self.image, min_classes=0)
         self.stop_watching()
         self.strokes_layer = layer
         self._watch()
         self.update()
+
+    @property
+    def strokes_are_slow(self) -> bool:
+        """Whether painting would be quicker on `quicken_strokes`'s data."""
+        data = self.strokes_layer.data
+        return not isinstance(data, np.ndarray) or data.dtype not in (np.uint8, np.uint16)
+
+    def quicken_strokes(self) -> None:
+        """Store the strokes in 8 or 16 bits in memory; the layer's undo begins anew."""
+        layer = self.strokes_layer
+        layer.data = check_strokes(layer.data, self.image, min_classes=0)
+        self._changed(self)
 
     def _watch(self) -> None:
         layer = self.strokes_layer
@@ -118,17 +152,41 @@ class Segmentation:
             self._watcher = None
 
     def update(self) -> None:
-        """Take the strokes as they are now; what listens to the session is told."""
+        """Take the strokes as they are now; what listens to the session is told.
+
+        Raises
+        ------
+        StrokeError
+            If they do not fit the image any more; the session stays as it was.
+        """
         if self.session is None:
+            self._changed(self)
             return
-        strokes = self.strokes_layer.data
-        if np.array_equal(strokes, self.session.strokes):
-            return
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            self.session.follow(strokes)
-        self.message = _advice(self.session, [str(w.message) for w in caught])
-        self._changed(self)
+        self._taking = True
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                self.session.follow(self.strokes_layer.data)
+        except Exception:
+            self.message = "The strokes could not be taken; see the notification."
+            raise
+        finally:
+            self._taking = False
+        advice = _advice(self.session, [str(w.message) for w in caught])
+        if advice != self.message:
+            self.message = advice
+            self._changed(self)
+
+    def stroke_counts(self) -> dict[int, int]:
+        """Class -> stroked pixels."""
+        if self.session is not None:
+            counts = self.session.stroke_counts
+        elif self.fits(self.strokes_layer):
+            data = np.asarray(self.strokes_layer.data)
+            counts = np.bincount(data[data > 0], minlength=1)[1:]
+        else:
+            counts = np.zeros(0, int)
+        return dict(enumerate(counts.tolist(), start=1))
 
     # ---- session ---------------------------------------------------------------------------------
 
@@ -137,11 +195,11 @@ class Segmentation:
         self.close_session()
         self.session = session
         self._leave = session.subscribe(self._show)
-        if self.strokes_layer.data.any():
-            self.update()
-        self._show(session)
         self.message = _advice(session, [])
-        self._changed(self)
+        try:
+            self.update()
+        finally:  # strokes that could not be taken stay where the user painted them
+            self._show_results(session)
 
     def close_session(self) -> None:
         """Forget the session; its layers stay."""
@@ -151,25 +209,51 @@ class Segmentation:
 
     def _show(self, session: Session) -> None:
         """Bring the layers up to date, whoever changed the session."""
+        if not self._taking:
+            self._show_strokes(session)
+            self.message = _advice(session, [])
+        self._show_results(session)
+
+    def _show_results(self, session: Session) -> None:
         self.classes.ensure(session.n_classes)
-        self._show_strokes(session)
-        if self.labels_layer is None or self.labels_layer not in self.viewer.layers:
+        layer = self.labels_layer
+        if layer is None or layer not in self.viewer.layers:
             self.labels_layer = self._new_labels(session.labels)
-        else:
-            self.labels_layer.data = session.labels
+        elif not np.shares_memory(layer.data, session.labels):
+            layer.data = session.labels
         if self.certainty_layer is not None and self.certainty_layer.visible:
             self.show_certainty()
         self._changed(self)
 
     def _show_strokes(self, session: Session) -> None:
-        """After undo or redo: paint what changed, so that the layer's own undo knows of it."""
+        """After undo or redo: change the strokes layer, by its own undo or redo if that does it.
+
+        Else the change is painted, so that the layer's undo knows of it.
+        """
         layer = self.strokes_layer
-        there = np.flatnonzero(layer.data.reshape(-1) != session.strokes.reshape(-1))
-        # strokes on invalid pixels count for nothing, but stay where the user painted them
-        there = there[session.cluster_map.reshape(-1)[there] > 0]
-        if there.size and layer in self.viewer.layers:
-            where = np.unravel_index(there, session.strokes.shape)
-            layer.data_setitem(where, session.strokes[where].astype(layer.data.dtype))
+        there = self._unlike(session)
+        if there.size == 0 or layer not in self.viewer.layers:
+            return
+        for step, back in ((layer.undo, layer.redo), (layer.redo, layer.undo)):
+            step()
+            now = self._unlike(session)
+            if now.size == 0:
+                return
+            if not np.array_equal(now, there):
+                back()
+        where = np.unravel_index(there, session.strokes.shape)
+        layer.data_setitem(where, session.strokes[where].astype(layer.data.dtype))
+
+    def _unlike(self, session: Session) -> Any:
+        """Flat indices of valid pixels whose stroke is another in the layer than in the session.
+
+        Strokes on invalid pixels count for nothing, but stay where the user painted them.
+        """
+        layer = self.strokes_layer
+        if not self.fits(layer):
+            return np.zeros(0, np.int64)
+        pixels, _ = changed_strokes(layer.data, self.image, session.strokes.reshape(-1))
+        return pixels[session.cluster_map.reshape(-1)[pixels] > 0]
 
     def _new_labels(self, labels: Any) -> Labels:
         selected = self.viewer.layers.selection.active
@@ -177,10 +261,36 @@ class Segmentation:
             labels, name=f"{self.name} classes", opacity=0.5, colormap=self.classes.colormap(),
             **self.image.layer_metadata,
         )  # fmt: skip
+        layer.features = self._class_table()
         layer.editable = False
-        place = self.viewer.layers.index(self.strokes_layer)
-        self.viewer.layers.move(self.viewer.layers.index(layer), place)
-        self.viewer.layers.selection.active = selected
+        self._place(layer, selected)
+        return layer
+
+    def _place(self, layer: Layer, selected: Layer | None) -> None:
+        """Move a new layer under the strokes, and select again what was selected."""
+        layers = self.viewer.layers
+        if self.strokes_layer in layers:
+            layers.move(layers.index(layer), layers.index(self.strokes_layer))
+        layers.selection.active = selected
+
+    def show_method(self, method: str, labels: Any) -> Labels:
+        """Show what another method made of the image."""
+        layer = self.method_layers.get(method)
+        self.classes.ensure(int(labels.max()))
+        if layer is None or layer not in self.viewer.layers:
+            selected = self.viewer.layers.selection.active
+            layer = self.viewer.add_labels(
+                labels, name=f"{self.name} {method}", opacity=0.5,
+                colormap=self.classes.colormap(), features=self._class_table(),
+                **self.image.layer_metadata,
+            )  # fmt: skip
+            self.method_layers[method] = layer
+            layer.editable = False
+            self._place(layer, selected)
+        else:
+            layer.data = labels
+        self.message = f"{method} is done."
+        self._changed(self)
         return layer
 
     def show_certainty(self, visible: bool = True) -> ImageLayer | None:
@@ -198,7 +308,7 @@ class Segmentation:
                 self.session.certainty, name=f"{self.name} certainty", colormap="viridis",
                 contrast_limits=(0, 1), opacity=0.7, **self.image.layer_metadata,
             )  # fmt: skip
-            self.viewer.layers.selection.active = selected
+            self._place(layer, selected)
         else:
             layer.data = self.session.certainty
             layer.visible = True
@@ -208,21 +318,26 @@ class Segmentation:
 
     def paint_classes(self) -> None:
         """Give the layers the names and colours of the classes."""
-        colormap = self.classes.colormap()
-        names = ["none", *self.classes.names.values()]
-        for layer in (self.strokes_layer, self.labels_layer):
+        colormap, table = self.classes.colormap(), self._class_table()
+        for layer in (self.strokes_layer, self.labels_layer, *self.method_layers.values()):
             if layer is not None:
                 layer.colormap = colormap
-                layer.features = {"class": names}
+                layer.features = table
+
+    def _class_table(self) -> dict[str, list[str]]:
+        return {"class": ["none", *self.classes.names.values()]}  # row i is that of label i
 
     def start_painting(self, class_: int) -> None:
-        """Select the strokes layer and its brush, with a class."""
+        """Select the strokes layer and its brush, with a class; 0 takes the eraser."""
         layer = self.strokes_layer
         if layer in self.viewer.layers:
+            layer.visible = True
             self.viewer.layers.selection.active = layer
-            layer.selected_label = class_
-            layer.brush_size = BRUSH if layer.mode == "pan_zoom" else layer.brush_size
-            layer.mode = "paint"
+            if layer.mode == "pan_zoom" and layer.brush_size == NAPARI_BRUSH:
+                layer.brush_size = BRUSH
+            if class_:
+                layer.selected_label = class_
+            layer.mode = "paint" if class_ else "erase"
 
     def stop(self) -> None:
         """Follow neither strokes nor session any more; the layers stay as they are."""
@@ -232,9 +347,9 @@ class Segmentation:
 
 def _advice(session: Session, warned: Sequence[str]) -> str:
     """Say what to do next, in a sentence."""
-    used = int((np.bincount(session.strokes.reshape(-1), minlength=2)[1:] > 0).sum())
+    used = int((session.stroke_counts > 0).sum())
     if used == 0:
         return "Paint a stroke of each class on the image."
     if used == 1:
         return "Paint a stroke of a second class too."
-    return " ".join(warned)
+    return " ".join(warned) or GO_ON

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
+from napari_clusternet._napari.runner import tell_error
+
 if TYPE_CHECKING:
     from napari.layers import Labels
 
 #: Milliseconds from a layer's event to the look at its data. Some events fire before the write,
-#: and a stroke fires several: one look after the last of them is enough.
-DELAY = 10
+#: and a change fires several; all of that is over when the window's loop turns again.
+DELAY = 0
 
 
 class StrokeWatcher:
@@ -28,10 +30,8 @@ class StrokeWatcher:
 
     def __init__(self, layer: Labels, changed: Callable[[], object]) -> None:
         self._layer = layer
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DELAY)
-        self._timer.timeout.connect(changed)
+        self._changed: Callable[[], object] | None = changed
+        self._waiting = False
         for event in self._events():
             event.connect(self._wake)
 
@@ -40,10 +40,21 @@ class StrokeWatcher:
         return events.paint, events.set_data, events.data
 
     def _wake(self, _: object = None) -> None:
-        self._timer.start()
+        if not self._waiting:
+            self._waiting = True
+            QTimer.singleShot(DELAY, self._look)
+
+    def _look(self) -> None:
+        self._waiting = False
+        if self._changed is None:  # stopped meanwhile
+            return
+        try:
+            self._changed()
+        except Exception as error:  # an error that leaves a slot of Qt ends the program
+            tell_error(error, f"Strokes of {self._layer.name!r}")
 
     def stop(self) -> None:
         """Watch no more."""
-        self._timer.stop()
+        self._changed = None
         for event in self._events():
             event.disconnect(self._wake)
