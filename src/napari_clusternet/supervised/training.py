@@ -77,7 +77,7 @@ class NetworkMethod:
     """
 
     steps: int = 400
-    batch: int = 8
+    batch: int = 4
     patch: int = 0
     learning_rate: float = 1e-3
     loss: str = "cross_entropy"
