@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,18 @@ from psygnal import Signal
 from sklearn.base import clone
 
 from napari_clusternet._napari import checkpoints
+from napari_clusternet._napari.runner import in_words
 from napari_clusternet._napari.watched import Watched
 from napari_clusternet.clusternet import ClusterNet
 from napari_clusternet.config import ClusterNetDefaults
 from napari_clusternet.device import select_device
-from napari_clusternet.errors import invalid
+from napari_clusternet.errors import ClusterNetError, invalid
 from napari_clusternet.image import Image
 from napari_clusternet.io.layers import image_from_layers
 from napari_clusternet.io.opening import open_image
 from napari_clusternet.preview import preview_steps
 from napari_clusternet.progress import Progress
+from napari_clusternet.training.expectation import expected_seconds
 from napari_clusternet.training.inputs import as_images, check_settings
 
 if TYPE_CHECKING:
@@ -171,6 +173,39 @@ class Learning:
         watched = Watched(self.viewer, chosen)
         training = Training(model, pictures, name, watched, path, checkpoint is None)
         return model if self._train(training, resume) else None
+
+    def expected_time(
+        self: Controller,
+        layers: Sequence[Layer] | Layer | None = None,
+        *,
+        images: Sequence[Any] | None = None,
+        axes: str | None = None,
+        bands: Sequence[int] | None = None,
+        preset: str = "quick",
+        **parameters: Any,
+    ) -> str:
+        """Say what `learn` would do with these arguments, and about how long it would take.
+
+        Raises
+        ------
+        InputError
+            If `learn` would raise it.
+        """
+        model = _estimator(preset, parameters)
+        pictures, _ = self._training_images(layers, images, axes, bands)
+        settings = ClusterNetDefaults(**model.get_params())
+        device = select_device(model.device, model.precision)
+        seconds = expected_seconds(settings, [picture.shape for picture in pictures], device)
+        what = f"{model.n_clusters} clusters, {model.n_epochs} epochs"
+        return f"{what}; takes {in_words(seconds)} here."
+
+    def device_in_words(self: Controller, parameters: Mapping[str, Any] | None = None) -> str:
+        """Say where training runs and in which precision, given parameters of `learn`."""
+        asked = {k: v for k, v in (parameters or {}).items() if k in ("device", "precision")}
+        try:
+            return f"Runs on {select_device(**asked).reason}."
+        except ClusterNetError as error:
+            return str(error)
 
     def _train(self: Controller, training: Training, resume: bool) -> bool:
         before = self.training, self.unfinished, self.curve

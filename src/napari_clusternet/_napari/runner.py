@@ -169,7 +169,7 @@ class Runner:
             bar.n = step.done
             bar.set_description(f"{self.title}: {step.stage}")
             left = "" if self.seconds_left is None else in_words(self.seconds_left)
-            bar.events.eta(value=left)
+            bar.events.eta(value=f"{left} left" if left else "")
             bar.events.value(value=step.done)
             if self._bar is bar:
                 self.progressed.emit(step)
@@ -212,12 +212,12 @@ class Runner:
 
 
 def in_words(seconds: float) -> str:
-    """Say how long something still takes, no more exactly than it is known."""
+    """Say how long something takes, no more exactly than it is known."""
     if seconds < 55:
-        return f"about {max(5, 5 * round(seconds / 5))} s left"
+        return f"about {max(5, 5 * round(seconds / 5))} s"
     if seconds < 55 * 60:
-        return f"about {round(seconds / 60)} min left"
-    return f"about {seconds / 3600:.1f} h left"
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
 
 
 def tell_error(error: BaseException, title: str = "", more: str = "") -> None:

@@ -1,0 +1,308 @@
+"""The dock Learn features: step 1 by buttons. It only forwards to the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_clusternet._napari.controller import current
+from napari_clusternet._napari.layer_choice import LayerChoice
+from napari_clusternet._napari.learn_form import PURPOSES, ParameterForm, parse_bands
+from napari_clusternet._napari.learn_plots import Curves
+from napari_clusternet._napari.runner import in_words, tell_error
+from napari_clusternet._napari.ties import Ties
+from napari_clusternet.errors import ClusterNetError
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_clusternet.progress import Progress
+
+#: What the axes of a layer can be, by their number.
+_AXES = {
+    3: {"bands, rows, columns": "CYX", "rows, columns, bands": "YXC", "volume": "ZYX"},
+    4: {"bands, then volume": "CZYX", "volume, bands last": "ZYXC"},
+}
+_AS_LAYER = "as the layer says"
+_TOGETHER, _APART = "bands of one image", "separate images"
+_FILES = "Learned features (*.safetensors)"
+
+
+class LearnDock(QWidget):
+    """Choose images, train, watch, keep the model.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Its controller has all the state; any number of these docks show the same.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.controller = current(viewer)
+        self._make_widgets()
+        self._lay_out()
+        ties = Ties(self)
+        ties.tie(self.controller.runner.changed, self._follow)
+        ties.tie(self.controller.learning_progressed, self._show_step)
+        ties.tie(self.controller.model_changed, self._follow)
+        ties.tie(self.layers.changed, self._follow)
+        ties.tie(self.form.changed, self._follow)
+        self.controller.dock_opened()
+        self.destroyed.connect(partial(_closed, self.controller))
+        self._choose_preset()
+        self.curves.show_steps(self.controller.curve)
+
+    # ---- widgets ---------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        self.layers, self.form, self.curves = (
+            LayerChoice(self.controller),
+            ParameterForm(),
+            Curves(),
+        )
+        self.empty = _text("No image yet. Open one, or try File > Open Sample > ClusterNet.")
+        self.preset = ComboBox(
+            choices=[(text.partition(":")[0], name) for name, text in PURPOSES.items()],
+            tooltip="How thoroughly to learn; Advanced shows the numbers",
+        )
+        self.purpose, self.device, self.status = _text(), _text(), _text()
+        self.summary = _text()
+        self.together = ComboBox(
+            choices=[_TOGETHER, _APART],
+            tooltip="What several checked layers of one grid are; other grids are other images",
+        )
+        self.axes = ComboBox(
+            choices=[_AS_LAYER], tooltip="Which axis of the layer is which, where it does not say"
+        )
+        self.train = _button("&Train", self._train, "Learn features of the checked images")
+        self.pause = _button("&Pause", self._pause, "")
+        self.cancel = _button("&Cancel", self._cancel, "")
+        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.show_ = _button("Show &features", self._show, "")
+        self.save = _button("&Save...", self._save, "")
+        self.load = _button("&Load...", self._load, "Load features that were saved")
+        self.preset.changed.connect(self._choose_preset)
+        self.together.changed.connect(self._follow)
+        self.axes.changed.connect(self._follow)
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(6, 6, 6, 6)
+        options = QFormLayout()
+        options.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        for label, widget in (("These are", self.together), ("Axes", self.axes),
+                              ("Preset", self.preset)):  # fmt: skip
+            options.addRow(label, widget.native)
+        self._options = options
+        advanced = QCollapsible("Advanced")
+        advanced.setDuration(0)
+        advanced.addWidget(self.form)
+        for part in (self.layers, self.empty, options, self.purpose, self.device,
+                     _row(self.train, self.pause, self.cancel), self.bar, self.status,
+                     self.curves, self.summary, self.show_, _row(self.save, self.load),
+                     advanced):  # fmt: skip
+            if isinstance(part, QFormLayout | QHBoxLayout):
+                column.addLayout(part)
+            else:
+                column.addWidget(getattr(part, "native", part))
+        column.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setWidget(inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        self.setMinimumWidth(260)
+
+    # ---- what the buttons do ---------------------------------------------------------------------
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        """Axes and bands, as keyword arguments of the controller's methods."""
+        axes = self.axes.value
+        return {"axes": None if axes == _AS_LAYER else axes,
+                "bands": parse_bands(self.form.bands.value)}  # fmt: skip
+
+    def _train(self) -> None:
+        # a training that the user stopped begins anew; one that was cut off goes on
+        resume = self.controller.unfinished is None
+        chosen = self.layers.checked
+        apart = len(chosen) > 1 and self.together.value == _APART
+        images = {"images": chosen} if apart else {"layers": chosen}
+        self._try(lambda: self.controller.learn(
+            **images, **self._place, preset=self.preset.value, resume=resume,
+            **self.form.parameters,
+        ))  # fmt: skip
+
+    def _pause(self) -> None:
+        running = self.controller.runner.busy and not self.controller.runner.paused
+        self._try(self.controller.pause if running else self.controller.resume)
+
+    def _cancel(self) -> None:
+        self.status.value = "Stopping after this step ..."
+        self.controller.cancel()
+
+    def _show(self) -> None:
+        chosen = self.layers.checked
+        first = chosen[:1] if self.together.value == _APART else chosen
+        self._try(lambda: self.controller.show_features(first, **self._place))
+
+    def _save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save learned features", "", _FILES)
+        if path:
+            self._try(lambda: self.controller.save_model(path))
+
+    def _load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load learned features", "", _FILES)
+        if path:
+            self._try(lambda: self.controller.load_model(path))
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (ClusterNetError, OSError) as error:
+            tell_error(error)
+        self._follow()
+
+    def _choose_preset(self, *_: object) -> None:
+        self.form.fill(self.preset.value)  # its signal leads to _follow
+
+    # ---- what is shown ---------------------------------------------------------------------------
+
+    def _follow(self, *_: object) -> None:
+        """Show the controller's state."""
+        runner, chosen = self.controller.runner, self.layers.checked
+        self.layers.setVisible(self.layers.count() > 0)
+        self.empty.visible = self.layers.count() == 0
+        self._options.setRowVisible(self.together.native, len(chosen) > 1)
+        self._offer_axes(chosen)
+        why_not, expected = self._outlook(chosen)
+        self.purpose.value = (
+            f"{PURPOSES[self.preset.value].partition(': ')[2].capitalize()} {expected}"
+        )
+        self.device.value = self.controller.device_in_words(self.form.parameters)
+        model = self.controller.model
+        for button, reason in (
+            (self.train, why_not), (self.pause, self._why_no_pause()),
+            (self.cancel, "" if runner.busy else "Nothing is running"),
+            (self.show_, "" if model is not None and not runner.busy else
+             "Learn or load features first" if model is None else f"{runner.title} is running"),
+            (self.save, "" if model is not None else "Learn or load features first"),
+        ):  # fmt: skip
+            _enable(button, reason)
+        going = runner.busy and not runner.paused
+        self.pause.text = "&Pause" if going or not self.pause.enabled else "&Resume"
+        self.bar.visible = runner.busy
+        self.curves.setVisible(bool(self.controller.curve))
+        self.curves.show_steps(self.controller.curve)
+        self.summary.value = self.controller.model_summary or (
+            "No features yet: check an image and press Train, or load what was saved."
+        )
+        self._show_status()
+
+    def _why_no_pause(self) -> str:
+        runner, unfinished = self.controller.runner, self.controller.unfinished
+        return "" if runner.busy or unfinished is not None else "Nothing is running or unfinished"
+
+    def _outlook(self, chosen: list[Any]) -> tuple[str, str]:
+        """Return why Train cannot be pressed, or "", and how long it will take."""
+        runner = self.controller.runner
+        if not chosen:
+            return "Check an image first", ""
+        try:
+            apart = len(chosen) > 1 and self.together.value == _APART
+            images = {"images": chosen} if apart else {"layers": chosen}
+            expected = self.controller.expected_time(
+                **images, **self._place, preset=self.preset.value, **self.form.parameters
+            )
+        except ClusterNetError as error:
+            return str(error), ""
+        return f"{runner.title} is running" if runner.busy else "", expected
+
+    def _offer_axes(self, chosen: list[Any]) -> None:
+        """Offer what the axes of the first layer can be."""
+        first = chosen[0] if chosen else None
+        data = getattr(first, "data", None)
+        shape = () if first is None else (data[0] if first.multiscale else data).shape
+        known = {} if first is None or first.rgb else _AXES.get(len(shape), {})
+        choices = ((_AS_LAYER, _AS_LAYER), *((text, axes) for text, axes in known.items()))
+        self._options.setRowVisible(self.axes.native, bool(known))
+        if tuple(self.axes.choices) != tuple(value for _, value in choices):
+            with self.axes.changed.blocked():
+                self.axes.choices = choices
+                self.axes.value = _AS_LAYER
+
+    def _show_step(self, step: Progress) -> None:
+        self.curves.setVisible(True)
+        self.curves.show_steps(self.controller.curve)
+        self.bar.max, self.bar.value = max(step.total, 1), step.done
+        self._show_status()
+
+    def _show_status(self) -> None:
+        runner, why_not = self.controller.runner, ""
+        if runner.busy:
+            steps = self.controller.curve if self.controller.training is not None else []
+            text = [runner.title]
+            if steps:
+                last = steps[-1]
+                self.bar.max, self.bar.value = max(last.total, 1), last.done
+                text += [f"{100 * last.done // max(1, last.total)} %"]
+                text += [f"loss {last.metrics['loss']:.3g}"] if "loss" in last.metrics else []
+            else:
+                self.bar.max = 0  # moves to and fro
+            text += ["paused"] if runner.paused else []
+            if runner.seconds_left is not None and not runner.paused:
+                text.append(f"{in_words(runner.seconds_left)} left")
+            why_not = " · ".join(text)
+        elif self.controller.unfinished is not None:
+            why_not = "Training was stopped. Resume goes on from there; Train begins anew."
+        elif not self.train.enabled and self.layers.checked:
+            why_not = self.train.tooltip
+        self.status.value, self.status.visible = why_not, bool(why_not)
+
+
+def _closed(controller: Any, *_: object) -> None:
+    controller.dock_closed()
+
+
+def _text(value: str = "") -> Label:
+    label = Label(value=value)
+    label.native.setWordWrap(True)
+    label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def _button(text: str, action: Callable[[], object], tooltip: str) -> PushButton:
+    button = PushButton(text=text, tooltip=tooltip)
+    button.changed.connect(action)
+    button.native.setProperty("own_tooltip", tooltip)
+    return button
+
+
+def _enable(button: PushButton, why_not: str) -> None:
+    button.enabled = not why_not
+    button.tooltip = why_not or button.native.property("own_tooltip")
+
+
+def _row(*buttons: PushButton) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for button in buttons:
+        row.addWidget(button.native)
+    return row

@@ -1,0 +1,58 @@
+"""Live curves of a training: loss, and clusters in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyqtgraph as pg
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from napari_clusternet.progress import Progress
+
+#: Height of a plot, pixels.
+_HEIGHT = 120
+#: Colours told apart by those who do not see all colours.
+_LOSS, _USAGE = "#e69f00", "#56b4e9"
+
+
+class Curves(QWidget):
+    """Two small plots over the steps done, following a list of `Progress`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        self._loss = self._add(layout, "Loss", _LOSS, "Falls while something is learned")
+        self._usage = self._add(
+            layout, "Clusters in use", _USAGE,
+            "How many clusters share the pixels out; a collapse to few means that training failed",
+        )  # fmt: skip
+
+    def _add(self, layout: QVBoxLayout, title: str, colour: str, tooltip: str) -> pg.PlotDataItem:
+        plot = pg.PlotWidget()
+        plot.setFixedHeight(_HEIGHT)
+        plot.setToolTip(tooltip)
+        plot.setAccessibleName(title)
+        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        plot.setBackground(None)
+        item = plot.getPlotItem()
+        item.setTitle(title, size="9pt", color=ink)
+        item.hideButtons()
+        item.setMenuEnabled(False)
+        item.setMouseEnabled(False, False)
+        item.getAxis("left").setWidth(38)
+        for name in ("left", "bottom"):
+            item.getAxis(name).setPen(ink)
+            item.getAxis(name).setTextPen(ink)
+        layout.addWidget(plot)
+        return plot.plot(pen=pg.mkPen(colour, width=2))
+
+    def show_steps(self, steps: Sequence[Progress]) -> None:
+        """Draw the curves anew."""
+        for curve, figure in ((self._loss, "loss"), (self._usage, "perplexity")):
+            known = [step for step in steps if figure in step.metrics]
+            curve.setData([step.done for step in known], [step.metrics[figure] for step in known])
