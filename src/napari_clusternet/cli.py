@@ -18,6 +18,7 @@ from napari_clusternet._cli.options import (
     add_network_options,
     add_region_options,
     non_negative,
+    positive,
 )
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -127,15 +128,20 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = _add(
         commands,
         "score",
-        "score labels against a truth: Dice, accuracy, precision, recall, IoU",
+        "score labels against a truth: Dice, accuracy, precision, recall, IoU, F1 of objects",
         "  napari-clusternet score labels.tif truth.tif\n"
-        "  napari-clusternet score labels.nii.gz truth.nii.gz --min-pixels 150 --json\n",
+        "  napari-clusternet score labels.nii.gz truth.nii.gz --min-pixels 150 --json\n"
+        "  napari-clusternet score buildings.tif truth.tif --objects 1\n",
     )
     parser.add_argument("labels", metavar="LABELS")
     parser.add_argument("truth", metavar="TRUTH", help="0 is ignored")
     parser.add_argument(
         "--min-pixels", type=non_negative, default=0, metavar="N",
         help="leave classes with fewer true pixels out of the means (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--objects", type=positive, metavar="CLASS",
+        help="also SpaceNet's F1 of the connected parts of this class; truth 0 is background here",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import napari_clusternet as cn
+from napari_clusternet.cli import main
 from napari_clusternet.errors import InputError
 from napari_clusternet.metrics import spacenet_f1
 from napari_clusternet.object_metrics import (
@@ -99,3 +104,21 @@ def test_bad_maps_are_named() -> None:
         spacenet_f1(one, one)  # one map where a list of maps belongs
     with pytest.raises(InputError, match=r"truths=.*not a map"):
         spacenet_f1([one], [one / 2])
+
+
+def test_the_command_scores_the_connected_parts_of_a_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = np.full((40, 40), 2, np.uint8)
+    truth[5:15, 5:15] = truth[20:30, 20:30] = 1
+    labels = truth.copy()
+    labels[20:30, 20:30] = 2  # one of two is missed: F1 = 2 / (2 + 1)
+    for name, values in (("labels.tif", labels), ("truth.tif", truth)):
+        cn.write_labels(tmp_path / name, values)
+    paths = [str(tmp_path / name) for name in ("labels.tif", "truth.tif")]
+    assert main(["score", *paths, "--objects", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["objects"]["f1"] == pytest.approx(2 / 3)
+    assert main(["score", *paths, "--objects", "1"]) == 0
+    assert "F1 0.667" in capsys.readouterr().out
+    assert main(["score", *paths]) == 0
+    assert "objects" not in capsys.readouterr().out

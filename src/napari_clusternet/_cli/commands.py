@@ -15,6 +15,8 @@ from napari_clusternet.progress import Callback
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from napari_clusternet.object_metrics import ObjectScore
+
 MODEL_SUFFIX = ".safetensors"
 SESSION_SUFFIX = ".clusternet"
 
@@ -115,7 +117,22 @@ def score(options: argparse.Namespace, callback: Callback) -> None:
     del callback  # too quick to show
     labels, truth = cn.read_labels(options.labels), cn.read_labels(options.truth)
     scores = evaluate(labels, truth, min_pixels=options.min_pixels)
-    print(json.dumps(scores.to_dict()) if options.json else scores)
+    objects = None if options.objects is None else _object_score(labels, truth, options.objects)
+    if options.json:
+        found = {} if objects is None else {"objects": objects.to_dict()}
+        print(json.dumps(scores.to_dict() | found))
+        return
+    print(scores)
+    if objects is not None:
+        print(objects)
+
+
+def _object_score(labels: npt.NDArray[Any], truth: npt.NDArray[Any], class_: int) -> ObjectScore:
+    """Score the connected parts of a class as SpaceNet does."""
+    from napari_clusternet.metrics import spacenet_f1
+    from napari_clusternet.objects import split_objects
+
+    return spacenet_f1(*([split_objects(m == class_, depth=0)] for m in (labels, truth)))
 
 
 def info(options: argparse.Namespace, callback: Callback) -> None:
