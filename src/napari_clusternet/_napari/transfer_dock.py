@@ -113,11 +113,12 @@ class TransferDock(QWidget):
         preferred = preferences().suffix
         self.format.value = next((f for f, s in FORMATS.items() if s == preferred), "As the image")
         self.apply = PushButton(text="&Apply")
+        self._hint = _text()
         self.folder.changed.connect(self._refresh)
         self.apply.clicked.connect(self._apply)
         return _section(
             "Apply to other images", self.targets, ("Folder for results", self.folder),
-            ("Format", self.format), self.apply,
+            ("Format", self.format), self._hint, self.apply,
         )  # fmt: skip
 
     def _session_section(self) -> QGroupBox:
@@ -202,6 +203,8 @@ class TransferDock(QWidget):
         _enable(self.save, none, "Image, strokes, clusters and classes in one file")
         _enable(self.open, busy, "You can also drop the file on the window")
         _enable(self.apply, none or self._why_not(targets), "Classify the ticked images")
+        self._hint.setText("" if none else self._why_not(targets))
+        self._hint.setVisible(bool(self._hint.text()))
         count = f" to {len(targets)} image{'s' if len(targets) > 1 else ''}" if targets else ""
         self.apply.text = f"&Apply{count}"
         self._cancel.native.setVisible(runner.busy)

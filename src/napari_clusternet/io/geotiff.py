@@ -195,11 +195,14 @@ def _affine(transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
 
 
 def _geotransform(like: Image) -> Any:
-    """Return the transform of pixel corners; the source's own, to the last bit, if unchanged."""
+    """Return the transform of pixel corners; the source's own, to the last bit, if unchanged.
+
+    A layer's affine is known to rounding only: less than a millionth of a pixel is no change.
+    """
     from affine import Affine
 
     own = like.extra.get("geotransform")
-    if own is not None and np.array_equal(_affine(own), like.affine):
+    if own is not None and np.abs(_affine(own) - like.affine).max() < 1e-6 * min(like.spacing):
         return Affine(*own)
     (e, d, f), (b, a, c), _ = (like.affine @ np.linalg.inv(_HALF)).tolist()
     return Affine(a, b, c, d, e, f)
