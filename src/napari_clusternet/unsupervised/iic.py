@@ -65,7 +65,7 @@ class IIC:
     n_steps: int = 200
     batch: int = 4
     tile: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     losses_: list[float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ class WNet:
     n_steps: int = 200
     batch: int = 4
     tile: int = 96
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     losses_: list[tuple[float, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
