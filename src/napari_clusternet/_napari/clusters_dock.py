@@ -42,6 +42,7 @@ HOW = (
     "Shift adds to the selection."
 )
 _ANY = -1
+_UNBOUNDED = (1 << 24) - 1  # Qt's own largest height
 
 
 class ClustersDock(QWidget):
@@ -364,7 +365,8 @@ def _section(title: str, *parts: QWidget) -> QCollapsible:
     section.setDuration(0)
     for part in parts:
         section.addWidget(part)
-    section.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+    # it would keep the height that its texts had when it was opened
+    section.toggled.connect(lambda on: section.content().setMaximumHeight(_UNBOUNDED if on else 0))
     return section
 
 
