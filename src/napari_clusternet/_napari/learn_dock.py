@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton
+from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -61,10 +63,11 @@ class LearnDock(QWidget):
         ties.tie(self.controller.model_changed, self._follow)
         ties.tie(self.layers.changed, self._follow)
         ties.tie(self.form.changed, self._follow)
+        ties.tie(viewer.events.theme, self._paint)
         self.controller.dock_opened()
         self.destroyed.connect(partial(_closed, self.controller))
         self._choose_preset()
-        self.curves.show_steps(self.controller.curve)
+        self._paint()
 
     # ---- widgets ---------------------------------------------------------------------------------
 
@@ -184,6 +187,9 @@ class LearnDock(QWidget):
     def _choose_preset(self, *_: object) -> None:
         self.form.fill(self.preset.value)  # its signal leads to _follow
 
+    def _paint(self, *_: object) -> None:
+        self.curves.paint(get_theme(self.controller.viewer.theme).text.as_hex())
+
     # ---- what is shown ---------------------------------------------------------------------------
 
     def _follow(self, *_: object) -> None:
@@ -285,6 +291,9 @@ def _closed(controller: Any, *_: object) -> None:
 def _text(value: str = "") -> Label:
     label = Label(value=value)
     label.native.setWordWrap(True)
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+    policy.setHeightForWidth(True)
+    label.native.setSizePolicy(policy)
     label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 

@@ -137,7 +137,7 @@ class ParameterForm(QWidget):
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.bands = LineEdit(
             value="all",
             tooltip="Bands to learn from: all, or numbers such as 1-4, 7; the first band is 1",
@@ -153,7 +153,7 @@ class ParameterForm(QWidget):
     def _add(self, layout: QFormLayout, label: str, widget: Any) -> None:
         widget.native.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         widget.native.installEventFilter(self._filter)
-        widget.native.setMinimumWidth(90)
+        widget.native.setMinimumWidth(115)
         widget.changed.connect(self._edited)
         layout.addRow(label, widget.native)
         layout.labelForField(widget.native).setToolTip(widget.tooltip)

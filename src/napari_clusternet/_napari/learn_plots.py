@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyqtgraph as pg
-from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ class Curves(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
+        self._plots: dict[str, pg.PlotWidget] = {}
         self._loss = self._add(layout, "Loss", _LOSS, "Falls while something is learned")
         self._usage = self._add(
             layout, "Clusters in use", _USAGE,
@@ -37,22 +37,30 @@ class Curves(QWidget):
         plot.setFixedHeight(_HEIGHT)
         plot.setToolTip(tooltip)
         plot.setAccessibleName(title)
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
         plot.setBackground(None)
         item = plot.getPlotItem()
-        item.setTitle(title, size="9pt", color=ink)
         item.hideButtons()
         item.setMenuEnabled(False)
         item.setMouseEnabled(False, False)
         item.getAxis("left").setWidth(38)
-        for name in ("left", "bottom"):
-            item.getAxis(name).setPen(ink)
-            item.getAxis(name).setTextPen(ink)
         layout.addWidget(plot)
+        self._plots[title] = plot
         return plot.plot(pen=pg.mkPen(colour, width=2))
+
+    def paint(self, ink: str) -> None:
+        """Write titles and axes in a colour, "#rrggbb"."""
+        for title, plot in self._plots.items():
+            item = plot.getPlotItem()
+            item.setTitle(title, size="9pt", color=ink)
+            for name in ("left", "bottom"):
+                item.getAxis(name).setPen(ink)
+                item.getAxis(name).setTextPen(ink)
 
     def show_steps(self, steps: Sequence[Progress]) -> None:
         """Draw the curves anew."""
-        for curve, figure in ((self._loss, "loss"), (self._usage, "perplexity")):
+        figures = ("loss", "perplexity")
+        curves = (self._loss, self._usage)
+        for curve, figure, plot in zip(curves, figures, self._plots.values(), strict=True):
             known = [step for step in steps if figure in step.metrics]
+            plot.setVisible(bool(known))  # clusters are counted at the end of the first epoch
             curve.setData([step.done for step in known], [step.metrics[figure] for step in known])

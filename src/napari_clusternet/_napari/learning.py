@@ -258,8 +258,7 @@ class Learning:
         self.training, said = None, []
         if hasattr(training.model, "network_"):
             self._take_model(training.model, training.name)
-            done, of = training.model.n_iter_, training.model.n_epochs
-            said.append(f"What was learned in {done} of {of} epochs is kept.")
+            said.append(f"What was learned in {_epochs(training.model)} is kept.")
         if training.resumable:
             self.unfinished = training
             said.append("Resume goes on from there.")
@@ -344,10 +343,9 @@ class Learning:
         shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         bands = f"{len(names)} bands ({shown})" if len(names) > 1 else "1 band"
         kind = "volumes" if model.extractor_.ndim == 3 else "images"
-        epochs = f"{model.n_iter_} of {model.n_epochs} epochs"
         clusters = f"{len(model.cluster_centers_)} clusters"
         return (
-            f"{model.n_features} features of {kind} with {bands}, learned in {epochs} with "
+            f"{model.n_features} features of {kind} with {bands}, learned in {_epochs(model)} with "
             f"{clusters}, from {self.model_source}."
         )
 
@@ -438,6 +436,11 @@ class Learning:
         model = ClusterNet.load(file, device)
         self._take_model(model, f"the file {file.name}")
         return model
+
+
+def _epochs(model: ClusterNet) -> str:
+    done = "less than one" if model.n_iter_ == 0 else str(model.n_iter_)
+    return f"{done} of {model.n_epochs} epochs"
 
 
 def _estimator(preset: str, parameters: dict[str, Any]) -> ClusterNet:

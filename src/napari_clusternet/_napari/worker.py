@@ -19,6 +19,9 @@ from napari_clusternet.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+#: Name of the threads.
+THREAD_NAME = "napari-clusternet"
+
 #: Shortest time between two reports to the window, seconds.
 REPORT_EVERY = 0.1
 #: Warnings shown to the user at most in one piece of work; the rest are logged.
@@ -80,7 +83,7 @@ class Worker:
         self._go.set()
         self._warned: set[str] = set()
         self._post = _Post()
-        self._thread = threading.Thread(target=self._run, name="napari-clusternet", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
 
     @property
     def paused(self) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: Core seconds for a megapixel, an epoch long, in float32 on a CPU (docs/benchmarks.md: the quick
 #: preset, and the paper's, whose loss on every pixel costs more).
 _CPU = {"enhanced": 19.0, "paper": 45.0}
+#: Seconds for what is prepared before and done after, on any device.
+_AROUND = 8.0
 #: How much faster: bfloat16 where it is native, and other devices than the CPU, all its cores.
 _BFLOAT16, _DEVICES = 2.0, {"cuda": 100.0, "mps": 5.0}
 #: Cores beyond this many bring little.
@@ -38,5 +40,5 @@ def expected_seconds(
     seconds = _CPU[settings.mode] * megapixels * settings.n_epochs
     if device.type == "cpu":
         speed = min(os.cpu_count() or 1, _USEFUL_CORES)
-        return seconds / (speed * (_BFLOAT16 if device.training_dtype == "bfloat16" else 1.0))
-    return seconds / _DEVICES.get(device.type, 1.0)
+        return _AROUND + seconds / (speed * (_BFLOAT16 if device.training_dtype == "bfloat16" else 1.0))
+    return _AROUND + seconds / _DEVICES.get(device.type, 1.0)
