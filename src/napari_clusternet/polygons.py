@@ -46,7 +46,8 @@ class Polygons:
     areas : numpy.ndarray of float64, shape (n,)
         Area of each, after simplification, in `area_unit`.
     area_unit : str
-        ``"square metre"`` where there is a CRS, else ``"square "`` and the image's unit.
+        ``"square metre"`` where there is a CRS on the Earth, else ``"square "`` and the image's
+        unit.
     crs : str or None
         Coordinate reference system of `geometry`.
     """
@@ -125,12 +126,18 @@ def reproject(polygons: Polygons, crs: str) -> Polygons:
     Raises
     ------
     InputError
-        If the polygons have no CRS, or `crs` is none.
+        If the polygons have no CRS, `crs` is none, or there is no way from one to the other.
     """
     if polygons.crs is None:
         invalid("crs", crs, "the polygons have no coordinate reference system to start from",
                 "Give the image a CRS, or leave crs= out")  # fmt: skip
-    moved = _transformed(polygons.geometry, parsed_crs(polygons.crs), parsed_crs(crs))
+    source, target = parsed_crs(polygons.crs), parsed_crs(crs)
+    try:
+        moved = _transformed(polygons.geometry, source, target)
+    except Exception as error:  # GDAL's own errors have no public class in rasterio
+        reason = type(error).__name__
+        invalid("crs", crs, f"there is no way to it from {polygons.crs[:60]} ({reason})",
+                "Write in the image's own: pass crs=image.crs")  # fmt: skip
     return Polygons(
         _shapely().orient_polygons(moved), polygons.labels, polygons.pixels, polygons.areas,
         polygons.area_unit, crs,
@@ -232,9 +239,10 @@ def _to_world(xy: FloatArray, matrix: FloatArray) -> FloatArray:
 def _areas(geometry: npt.NDArray[Any], crs: str | None, unit: str) -> tuple[FloatArray, str]:
     """Return areas: in the plane of a projected CRS, on the ellipsoid of a geographic one."""
     shapely = _shapely()
-    if crs is None:
+    system = None if crs is None else parsed_crs(crs)
+    # a local CRS, of a building site or a drawing, has no place on the ellipsoid
+    if system is None or not (system.is_projected or system.is_geographic):
         return shapely.area(geometry), f"square {unit}"
-    system = parsed_crs(crs)
     if not system.is_geographic and system.to_dict().get("proj") not in _STRETCHED:
         return shapely.area(geometry) * system.linear_units_factor[1] ** 2, "square metre"
     if not len(geometry):

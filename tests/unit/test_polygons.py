@@ -126,6 +126,17 @@ def test_areas_in_web_mercator_are_not_those_of_its_plane() -> None:
     assert found.areas[0] == pytest.approx(25.0, rel=0.01)
 
 
+def test_a_local_crs_has_areas_in_the_unit_of_the_image(tmp_path: Path) -> None:
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    image = cn.Image.from_array(np.zeros((20, 30)), spacing=(2, 2), units="metre", crs=local)
+    found = polygonize(blocks(), affine=image.affine, crs=local, unit="metre")
+    assert found.areas[2] == 4.0
+    assert found.area_unit == "square metre"
+    with pytest.raises(InputError, match=r"crs='EPSG:4326'.*no way.*crs=image\.crs"):
+        cn.write_polygons(tmp_path / "a.geojson", blocks(), like=image)
+    cn.write_polygons(tmp_path / "a.geojson", blocks(), like=image, crs=local)
+
+
 def test_overlaps_of_polygons_by_hand() -> None:
     one = np.array([shapely.box(0, 0, 2, 2), shapely.box(5, 5, 6, 6)])
     other = np.array([shapely.box(1, 0, 3, 2)])
@@ -195,6 +206,9 @@ def test_bad_arguments_leave_the_old_file(tmp_path: Path) -> None:
         cn.write_polygons(path, blocks(), like=utm_image(), simplify=-1)
     with pytest.raises(InputError, match=r"crs='EPSG:none'"):
         cn.write_polygons(path, blocks(), like=utm_image(), crs="EPSG:none")
+    plain = cn.Image.from_array(np.zeros((20, 30)))
+    with pytest.raises(InputError, match=r"crs='EPSG:4326'.*none to start from"):
+        cn.write_polygons(path, blocks(), like=plain, crs="EPSG:4326")
     with pytest.raises(FileFormatError, match=r"\.gpkg or \.geojson"):
         cn.write_polygons(tmp_path / "a.shp", blocks(), like=utm_image())
     with pytest.raises(InputError, match="one slice"):

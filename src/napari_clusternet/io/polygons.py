@@ -91,6 +91,8 @@ def write_polygons(
     if values.shape != image.shape:
         invalid("labels", values, f"the image {image.name!r} has the shape {image.shape}",
                 "Give labels of that shape")  # fmt: skip
+    if crs is not None and image.crs is None:
+        invalid("crs", crs, f"the image {image.name!r} has none to start from", "Leave crs= out")
     polygons = polygonize(
         values, affine=image.affine, crs=image.crs, unit=image.units[-1], min_pixels=min_pixels,
         simplify=simplify,
