@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from napari_clusternet.progress import drain
-from napari_clusternet.unsupervised.merging import merge_steps, neighbour_pairs, region_means
+from napari_clusternet.unsupervised.hierarchy import gradient_magnitude
+from napari_clusternet.unsupervised.merging import (
+    border_strength,
+    merge_steps,
+    neighbour_pairs,
+    region_means,
+)
 
 
 def test_pairs_and_means():
@@ -53,3 +59,27 @@ def test_regions_that_do_not_touch_stay_apart():
     assert groups.tolist() == [0, 0, 1]
     alone = drain(merge_steps(np.empty((0, 2), int), np.zeros((2, 1)), np.ones(2, int), 1))
     assert alone.tolist() == [0, 1]
+
+
+def test_size_counts_less_with_a_lower_power():
+    # costs without size: 1 and 16: colour alone decides, the other way round than in Ward's
+    pairs, means = np.array([[0, 1], [1, 2]]), np.array([[0.0], [1.0], [5.0]])
+    sizes = np.array([100, 100, 1])
+    groups = drain(merge_steps(pairs, means, sizes, 2, size_power=0.0))
+    assert groups.tolist() == [0, 0, 1]
+
+
+def test_border_strength_is_that_of_the_stronger_side():
+    segments = np.array([[0, 0, 1], [2, 2, 1]])
+    edges = np.array([[1.0, 2.0, 3.0], [9.0, 1.0, 4.0]])
+    # y: (0, 2) max(1, 9), (0, 2) max(2, 1); x: (0, 1) max(2, 3), (2, 1) max(1, 4)
+    assert neighbour_pairs(segments).tolist() == [[0, 2], [0, 2], [0, 1], [1, 2]]
+    assert border_strength(edges, segments).tolist() == [9, 2, 3, 4]
+
+
+def test_gradient_by_hand():
+    # bands 3x and 4x: length 5 everywhere; along y with twice the pixel size half as steep
+    x = np.arange(4, dtype=np.float32)
+    values = np.stack([np.tile(3 * x, (3, 1)), np.tile(4 * x, (3, 1))])
+    np.testing.assert_allclose(gradient_magnitude(values, (1.0, 1.0)), 5)
+    np.testing.assert_allclose(gradient_magnitude(values.transpose(0, 2, 1), (2.0, 1.0)), 2.5)

@@ -13,6 +13,7 @@ UNSUPERVISED = Registry(
         "kmeans": "napari_clusternet.unsupervised.clusters:KMeansRegions",
         "gmm": "napari_clusternet.unsupervised.clusters:MixtureRegions",
         "felzenszwalb": "napari_clusternet.unsupervised.superpixels:Felzenszwalb",
+        "hierarchy": "napari_clusternet.unsupervised.hierarchy:Hierarchy",
         "slic": "napari_clusternet.unsupervised.superpixels:SlicMerge",
         "kanezaki": "napari_clusternet.unsupervised.dfc:Kanezaki",
         "dfc": "napari_clusternet.unsupervised.dfc:DFC",

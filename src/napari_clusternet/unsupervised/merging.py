@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,16 +29,38 @@ def neighbour_pairs(segments: IntArray, valid: npt.NDArray[np.bool_] | None = No
     valid : numpy.ndarray of bool, shape ([Z,] Y, X), optional
         Pairs with another pixel are left out.
     """
-    parts = []
+    ends = [np.stack(pair, axis=1) for pair in _across(segments, segments, valid)]
+    return np.sort(np.concatenate(ends), axis=1)
+
+
+def border_strength(
+    edges: npt.NDArray[Any], segments: IntArray, valid: npt.NDArray[np.bool_] | None = None
+) -> DoubleArray:
+    """Return the larger edge value of each pixel pair, in the order of `neighbour_pairs`.
+
+    Parameters
+    ----------
+    edges : numpy.ndarray, shape ([Z,] Y, X)
+        Such as the magnitude of a gradient.
+    segments, valid
+        As given to `neighbour_pairs`.
+    """
+    parts = [np.maximum(one, other) for one, other in _across(edges, segments, valid)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _across(
+    values: npt.NDArray[Any], segments: IntArray, valid: npt.NDArray[np.bool_] | None
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Yield, axis by axis, the values on both sides of each border."""
     for axis in range(segments.ndim):
         one = np.moveaxis(segments, axis, 0)
-        a, b = one[:-1], one[1:]
-        border = a != b
+        border = one[:-1] != one[1:]
         if valid is not None:
             inside = np.moveaxis(valid, axis, 0)
             border &= inside[:-1] & inside[1:]
-        parts.append(np.stack([a[border], b[border]], axis=1))
-    return np.sort(np.concatenate(parts), axis=1)
+        moved = np.moveaxis(values, axis, 0)
+        yield moved[:-1][border], moved[1:][border]
 
 
 def region_means(
@@ -64,11 +86,12 @@ def merge_steps(
     sizes: IntArray,
     n_regions: int,
     strength: DoubleArray | None = None,
+    size_power: float = 1.0,
 ) -> Generator[Progress, None, IntArray]:
     """Merge the cheapest pair of neighbours until `n_regions` are left or none touch.
 
-    The cost is Ward's, n_a n_b / (n_a + n_b) * |m_a - m_b|^2, times the mean strength of the
-    border between the two.
+    The cost is (n_a n_b / (n_a + n_b))^p * |m_a - m_b|^2, times the mean strength of the border
+    between the two. p = 1 is Ward's.
 
     Parameters
     ----------
@@ -80,6 +103,8 @@ def merge_steps(
         Regions to leave.
     strength : numpy.ndarray, shape (p,), optional
         Strength of the border at each pair; 1 by default.
+    size_power : float
+        p: the smaller, the less the size of regions counts.
 
     Yields
     ------
@@ -91,7 +116,8 @@ def merge_steps(
     numpy.ndarray of int64, shape (n,)
         Group of each segment, 0..g - 1.
     """
-    graph = _Graph(means, sizes, pairs, np.ones(len(pairs)) if strength is None else strength)
+    strength = np.ones(len(pairs)) if strength is None else strength
+    graph = _Graph(means, sizes, pairs, strength, size_power)
     total = max(0, len(means) - n_regions)
     done = 0
     while done < total and graph.merge_cheapest():
@@ -106,8 +132,14 @@ class _Graph:
     """Regions and their borders; `merge_cheapest` joins two."""
 
     def __init__(
-        self, means: DoubleArray, sizes: IntArray, pairs: IntArray, strength: DoubleArray
+        self,
+        means: DoubleArray,
+        sizes: IntArray,
+        pairs: IntArray,
+        strength: DoubleArray,
+        size_power: float,
     ) -> None:
+        self._power = size_power
         self._means = list(means.copy())
         self._sizes = sizes.astype(float).tolist()
         self._parents = np.arange(len(means))
@@ -129,8 +161,8 @@ class _Graph:
     def _entry(self, a: int, b: int) -> tuple[float, int, int, int, int]:
         gap = self._means[a] - self._means[b]
         total, count = self._borders[a][b]
-        ward = self._sizes[a] * self._sizes[b] / (self._sizes[a] + self._sizes[b])
-        cost = ward * float(gap @ gap) * total / count
+        size = self._sizes[a] * self._sizes[b] / (self._sizes[a] + self._sizes[b])
+        cost = size**self._power * float(gap @ gap) * total / count
         return cost, a, b, self._versions[a], self._versions[b]
 
     def merge_cheapest(self) -> bool:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from napari_clusternet.progress import Progress
 from napari_clusternet.unsupervised.base import (
     Tools,
+    check_choice,
     check_number,
     number_regions,
     read_unit,
@@ -45,6 +46,8 @@ class Felzenszwalb:
         Standard deviation of the Gaussian that smooths the image first, pixels.
     min_size : int
         Smaller regions join a neighbour, pixels.
+    colour : {"bands", "lab"}
+        Compare bands, as the paper, or, of photos, CIELAB colours as a share of their range.
     """
 
     name: ClassVar[str] = "felzenszwalb"
@@ -55,11 +58,13 @@ class Felzenszwalb:
     scale: float = 300.0
     sigma: float = 0.8
     min_size: int = 20
+    colour: str = "bands"
 
     def __post_init__(self) -> None:
         check_number("scale", self.scale, 0)
         check_number("sigma", self.sigma, 0)
         check_number("min_size", self.min_size, 1, whole=True)
+        check_choice("colour", self.colour, ("bands", "lab"))
 
     def region_steps(
         self, image: Image, tools: Tools, random_state: int = 0
@@ -71,19 +76,11 @@ class Felzenszwalb:
         InputError
             If there are more than 65535 regions, or no pixel is valid.
         """
-        from skimage.segmentation import felzenszwalb
-
         yield Progress("growing regions", 0, 1)
         values, valid = read_unit(image)
-        smooth = _smooth(values, valid, self.sigma)
-        smooth[:, ~valid] = _FAR
-        with warnings.catch_warnings():
-            # it warns of any number of bands but 1 and 3, though it handles them
-            warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
-            labels = felzenszwalb(
-                np.moveaxis(smooth, 0, -1).astype(np.float64), scale=float(self.scale), sigma=0,
-                min_size=int(self.min_size), channel_axis=-1,
-            )  # fmt: skip
+        if self.colour == "lab":
+            values = lab_or_bands(image, values) / np.float32(100)
+        labels = grow(smooth_valid(values, valid, self.sigma), valid, self.scale, self.min_size)
         yield Progress("growing regions", 1, 1)
         return number_regions(labels, valid)
 
@@ -194,11 +191,46 @@ def slic(
     return segments
 
 
-def _smooth(values: FloatArray, valid: BoolArray, sigma: float) -> FloatArray:
-    """Gaussian smoothing of each band over valid pixels only."""
+def smooth_valid(values: FloatArray, valid: BoolArray, sigma: float) -> FloatArray:
+    """Return each band (C, [Z,] Y, X) smoothed by a Gaussian, with the mean over valid pixels.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float32, shape (C, [Z,] Y, X)
+        0 where invalid.
+    valid : numpy.ndarray of bool, shape ([Z,] Y, X)
+    sigma : float
+        Standard deviation, pixels; 0 leaves the values as they are.
+    """
     if not sigma:
         return values.copy()
     weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma)
     smooth = np.stack([ndimage.gaussian_filter(band, sigma) for band in values])
     result: FloatArray = (smooth / np.maximum(weight, 1e-6)).astype(np.float32)
     return result
+
+
+def grow(
+    values: FloatArray, valid: BoolArray, scale: float, min_size: int
+) -> npt.NDArray[np.int64]:
+    """Return Felzenszwalb's regions (Y, X) of values (C, Y, X); no region grows across a gap.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float32, shape (C, Y, X)
+        A range of about 1.
+    valid : numpy.ndarray of bool, shape (Y, X)
+    scale, min_size
+        See `Felzenszwalb`.
+    """
+    from skimage.segmentation import felzenszwalb
+
+    apart = np.moveaxis(values, 0, -1).astype(np.float64)
+    apart[~valid] = _FAR
+    with warnings.catch_warnings():
+        # it warns of any number of bands but 1 and 3, though it handles them
+        warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
+        labels: npt.NDArray[np.int64] = felzenszwalb(
+            apart, scale=float(scale), sigma=0, min_size=int(min_size), channel_axis=-1
+        )
+    return labels
