@@ -41,7 +41,9 @@ def _is_active(timer: Any) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_is_left(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Fail a test that leaves threads, running work, timers or viewers' controllers behind."""
     from qtpy.QtCore import QTimer
 
