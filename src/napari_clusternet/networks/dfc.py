@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from napari_clusternet.device import select_device
-from napari_clusternet.networks._dfc_image import ImagePart
+from napari_clusternet.networks._dfc_image import ImagePart as ImagePart
 from napari_clusternet.networks._dfc_parts import (
     DFCNetwork,
     continuity,
