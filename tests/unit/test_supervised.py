@@ -164,6 +164,23 @@ def test_several_images_give_several_label_maps() -> None:
     assert [labels.shape for labels in found] == [(64, 64), (40, 50)]
 
 
+def test_hundreds_of_classes_are_kept_apart() -> None:
+    """The first mask is of 8 bits, and all masks together have 302 classes."""
+    few = np.where(np.indices((20, 20))[1] < 10, 1, 2).astype(np.uint8)
+    many = (np.arange(400).reshape(20, 20) % 300 + 3).astype(np.uint16)
+    seen = []
+
+    class Spy(UNetMasks):
+        def _weights(self, mask: np.ndarray, *rest: Any) -> np.ndarray:
+            seen.append(mask)
+            return super()._weights(mask, *rest)
+
+    images = [cn.Image.from_array(mask.astype(np.float32)) for mask in (few, many)]
+    drain(Spy(steps=1, **QUICK).fit_steps(images, (few, many)))
+    np.testing.assert_array_equal(seen[0], few)
+    np.testing.assert_array_equal(seen[1], many)
+
+
 def test_files_go_in(tmp_path: Path) -> None:
     image, truth = texture(0)
     np.save(tmp_path / "image.npy", image)

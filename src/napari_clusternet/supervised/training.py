@@ -160,35 +160,39 @@ class NetworkMethod:
         total = len(known.images) + 1
         yield Progress("reading training images", 0, total)
         normalizer = Normalizer.fit(known.images)
-        numbers = np.zeros(int(classes.max()) + 1, known.masks[0].dtype)
+        numbers = np.zeros(int(classes.max()) + 1, np.uint16)
         numbers[classes] = np.arange(1, len(classes) + 1)
-        masks = []
-        for image, mask in zip(known.images, known.masks, strict=True):
-            numbered = numbers[mask]
-            for region in image.blocks():
-                numbered[region] *= image.read(region)[1]
-            masks.append(numbered)
-        n = len(classes)
-        counts = np.stack([np.bincount(mask.ravel(), minlength=n + 1) for mask in masks])
+        masks = _valid_masks(known, numbers)
+        counts = np.stack([np.bincount(m.ravel(), minlength=len(classes) + 1) for m in masks])
         if not counts[:, 1:].any():
             names = [image.name for image in known.images]
             invalid("train_masks", names, "no pixel with a class is valid", "Check nodata")
-        per_class = class_weights(masks, n) if self.balance else np.ones(n + 1, np.float32)
+        background = int(numbers[self.background]) if self.background in classes else None
+        per_class = class_weights(masks, len(classes)) if self.balance else None
         weights = []
         for i, (image, mask) in enumerate(zip(known.images, masks, strict=True)):
             yield Progress("weighing pixels", i + 1, total)
-            weights.append(per_class[mask])
-            if self.border_weight:
-                background = int(numbers[self.background]) if self.background in classes else None
-                weights[-1] = weights[-1] + border_weights(
-                    mask, w0=self.border_weight, sigma=self.border_sigma, background=background,
-                    spacing=image.spacing,
-                )  # fmt: skip
+            weights.append(self._weights(mask, image, per_class, background))
         first = known.images[0]
         largest = np.max([image.shape for image in known.images], axis=0).tolist()
         side = self.patch or (128 if first.ndim == 2 else 32)
         extent = patch_extent(side, first.spacing, largest, network.multiple)
-        return MaskedPatches(known.images, tuple(masks), tuple(weights), normalizer, extent, counts)
+        return MaskedPatches(known.images, masks, tuple(weights), normalizer, extent, counts)
+
+    def _weights(
+        self,
+        mask: LabelArray,
+        image: Image,
+        per_class: npt.NDArray[np.float32] | None,
+        background: int | None,
+    ) -> npt.NDArray[np.float32]:
+        weights = np.ones(mask.shape, np.float32) if per_class is None else per_class[mask]
+        if self.border_weight:
+            weights += border_weights(
+                mask, w0=self.border_weight, sigma=self.border_sigma, background=background,
+                spacing=image.spacing,
+            )  # fmt: skip
+        return weights
 
     def _train(
         self, network: Any, patches: MaskedPatches, device: Device, seed: int
@@ -237,6 +241,17 @@ class NetworkMethod:
     def _learning_rate(self, step: int) -> float:
         rise = min(1.0, (step + 1) / min(_RISE, max(1, self.steps // 10)))
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+def _valid_masks(known: TrainingSet, numbers: LabelArray) -> tuple[LabelArray, ...]:
+    """Return the masks with classes renumbered, and 0 where their image is invalid."""
+    masks = []
+    for image, mask in zip(known.images, known.masks, strict=True):
+        numbered = numbers[mask]
+        for region in image.blocks():
+            numbered[region] *= image.read(region)[1]
+        masks.append(numbered)
+    return tuple(masks)
 
 
 def _repeatable() -> AbstractContextManager[None]:
