@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,19 @@ def double_click(viewer: Any, modifier: Any = Qt.KeyboardModifier.NoModifier) ->
     QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, modifier, middle)
 
 
+@pytest.fixture
+def viewer(qtbot: Any) -> Iterator[ViewerModel]:
+    """A viewer without a window."""
+    model = ViewerModel()
+    yield model
+    current(model).close()
+
+
 # Where no window is needed, the viewer is a `ViewerModel`: the same without one.
 
 
 @pytest.mark.parametrize("kind", ["rgb", "bands", "volume"])
-def test_selected_clusters_shine_and_the_rest_is_clear(qtbot: Any, kind: str) -> None:
-    viewer = ViewerModel()
+def test_selected_clusters_shine_and_the_rest_is_clear(viewer: Any, qtbot: Any, kind: str) -> None:
     control = opened(viewer, qtbot, kind)
     painting = viewer.layers.selection.active
     told: list[int] = []
@@ -101,8 +109,8 @@ def test_selected_clusters_shine_and_the_rest_is_clear(qtbot: Any, kind: str) ->
     assert len(told) == 2
 
 
-def test_all_clusters_in_distinct_colours(qtbot: Any) -> None:
-    control = opened(ViewerModel(), qtbot)
+def test_all_clusters_in_distinct_colours(viewer: Any, qtbot: Any) -> None:
+    control = opened(viewer, qtbot)
     control.show_clusters()
     assert control.clusters_layer.visible
     assert len(set(colours_at(control, *range(1, 9)))) == 8
@@ -115,8 +123,8 @@ def test_all_clusters_in_distinct_colours(qtbot: Any) -> None:
     assert not control.clusters_layer.visible
 
 
-def test_isolate_dims_the_others_and_toggles(qtbot: Any) -> None:
-    control = opened(ViewerModel(), qtbot)
+def test_isolate_dims_the_others_and_toggles(viewer: Any, qtbot: Any) -> None:
+    control = opened(viewer, qtbot)
     control.isolate([1, 4])
     assert (control.selected, control.isolated) == ((1, 4), True)
     assert colours_at(control, 1, 4, 2, 0) == [(0, 0, 0, 0), (0, 0, 0, 0), DIM, DIM]
@@ -161,8 +169,8 @@ def test_a_real_double_click_selects_the_cluster_under_the_pointer(
     assert control.selected == (ids[first],)
 
 
-def test_cluster_at_takes_world_coordinates(qtbot: Any) -> None:
-    control = opened(ViewerModel(), qtbot, "volume")
+def test_cluster_at_takes_world_coordinates(viewer: Any, qtbot: Any) -> None:
+    control = opened(viewer, qtbot, "volume")
     ids = control.session.cluster_map
     # spacing (5, 1, 1): z = 12 mm is slice 2.4, so 2
     assert control.cluster_at((12.0, 33.4, 7.0)) == ids[2, 33, 7]
@@ -172,8 +180,8 @@ def test_cluster_at_takes_world_coordinates(qtbot: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rgb", "bands", "volume"])
-def test_changes_by_hand_equal_those_of_a_script(qtbot: Any, kind: str) -> None:
-    control = opened(ViewerModel(), qtbot, kind)
+def test_changes_by_hand_equal_those_of_a_script(viewer: Any, qtbot: Any, kind: str) -> None:
+    control = opened(viewer, qtbot, kind)
     script = without_window(control)
 
     def same() -> None:
@@ -213,8 +221,8 @@ def test_changes_by_hand_equal_those_of_a_script(qtbot: Any, kind: str) -> None:
     assert colours_at(control, 1) == [HIGHLIGHT]
 
 
-def test_what_the_console_does_to_the_session_is_followed(qtbot: Any) -> None:
-    control = opened(ViewerModel(), qtbot)
+def test_what_the_console_does_to_the_session_is_followed(viewer: Any, qtbot: Any) -> None:
+    control = opened(viewer, qtbot)
     control.select([2, 7])
     drawn: list[int] = []
     control.clusters_layer.events.set_data.connect(lambda _: drawn.append(1))
@@ -227,8 +235,7 @@ def test_what_the_console_does_to_the_session_is_followed(qtbot: Any) -> None:
     assert control.selected == (2,)
 
 
-def test_places_go_through_parts_the_largest_first(qtbot: Any) -> None:
-    viewer = ViewerModel()
+def test_places_go_through_parts_the_largest_first(viewer: Any, qtbot: Any) -> None:
     control = opened(viewer, qtbot, "volume")
     session = control.session
     control.select([1, 2])
@@ -241,8 +248,7 @@ def test_places_go_through_parts_the_largest_first(qtbot: Any) -> None:
     assert control.show_place(-1) == session.inspector.places([1], 50)[-1].position
 
 
-def test_the_wrong_is_refused_with_the_remedy(qtbot: Any) -> None:
-    viewer = ViewerModel()
+def test_the_wrong_is_refused_with_the_remedy(viewer: Any, qtbot: Any) -> None:
     control = current(viewer)
     control.select(())
     for action in (lambda: control.select([1]), lambda: control.cluster_at((0, 0)),
@@ -286,8 +292,7 @@ def test_layers_that_go_and_images_that_change(make_napari_viewer: Any, qtbot: A
     assert control.clusters_layer is shown
 
 
-def test_a_session_opened_again_shows_its_own_clusters(qtbot: Any) -> None:
-    viewer = ViewerModel()
+def test_a_session_opened_again_shows_its_own_clusters(viewer: Any, qtbot: Any) -> None:
     control = opened(viewer, qtbot)
     control.select([1, 8])
     before = control.session
@@ -298,10 +303,10 @@ def test_a_session_opened_again_shows_its_own_clusters(qtbot: Any) -> None:
 
 
 def test_band_means_of_large_images_come_beside_the_window(
-    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_clusternet._napari.inspecting.DIRECT", 10)
-    control = opened(ViewerModel(), qtbot, "bands")
+    control = opened(viewer, qtbot, "bands")
     told: list[int] = []
     control.session_changed.connect(lambda _: told.append(1))
     assert control.cluster_table()["mean_band_1"].isna().all()
@@ -318,8 +323,7 @@ def test_band_means_of_large_images_come_beside_the_window(
     )
 
 
-def test_a_closed_viewer_keeps_nothing_running(qtbot: Any) -> None:
-    viewer = ViewerModel()
+def test_a_closed_viewer_keeps_nothing_running(viewer: Any, qtbot: Any) -> None:
     control = opened(viewer, qtbot)
     assert viewer.mouse_double_click_callbacks == [control._double_clicked]
     control.close()

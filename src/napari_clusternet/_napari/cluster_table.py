@@ -258,6 +258,8 @@ class ClusterTable(QTableView):
     ----------
     chosen : Signal(tuple)
         The user selected other clusters (their ids).
+    keys : dict of (key, whether Shift is held) to callable
+        What keys do while the table has the focus.
     """
 
     chosen = Signal(tuple)
@@ -266,6 +268,7 @@ class ClusterTable(QTableView):
         super().__init__()
         self.clusters = ClusterModel()
         self.shown = ClusterFilter(self.clusters)
+        self.keys: dict[tuple[Any, bool], Callable[[], object]] = {}
         self._selected: tuple[int, ...] = ()
         self._following = False
         self._hidden: dict[str, bool] = {}
@@ -339,6 +342,16 @@ class ClusterTable(QTableView):
         rows = np.unique(np.concatenate([np.zeros(0, int), *ranges]))
         self._selected = tuple(self.clusters.ids[self.shown.rows[rows]].tolist())
         self.chosen.emit(self._selected)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Do what `keys` says, or what tables do."""
+        shift = event.modifiers() == Qt.KeyboardModifier.ShiftModifier
+        plain = shift or event.modifiers() == Qt.KeyboardModifier.NoModifier
+        action = self.keys.get((event.key(), shift)) if plain else None
+        if action is None:
+            super().keyPressEvent(event)
+        else:
+            action()
 
     # ---- columns -------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
 from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QKeySequence, QPixmap, QShortcut
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -124,13 +124,11 @@ class ClustersDock(QWidget):
         ):  # fmt: skip
             button.clicked.connect(lambda _=False, action=action: self._try(action))
         self.show_all.changed.connect(lambda on: self._try(control.show_clusters, on))
-        for key, action in (
-            ("N", control.show_place), ("Shift+N", lambda: control.show_place(-1)),
-            ("Esc", lambda: control.select(())),
-        ):  # fmt: skip
-            shortcut = QShortcut(QKeySequence(key), self.table)
-            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(lambda action=action: self._try(action))
+        self.table.keys = {
+            (Qt.Key.Key_N, False): lambda: self._try(control.show_place),
+            (Qt.Key.Key_N, True): lambda: self._try(control.show_place, -1),
+            (Qt.Key.Key_Escape, False): lambda: self._try(control.select, ()),
+        }
         parts = [self.assign, self.split, self.merge, self.next, self.isolate]
         return _grid([*parts, self.show_all.native], 3)
 
