@@ -16,5 +16,8 @@ STROKE_METHODS = Registry(
         "superpixel_graphcut": "napari_clusternet.classify.superpixel_graphcut:SuperpixelGraphCut",
         "rgb_kmeans": "napari_clusternet.classify.rgb_kmeans:RGBKMeans",
         "random_walker": "napari_clusternet.classify.random_walker:RandomWalker",
+        "sparse_unet": "napari_clusternet.classify.sparse_unet:SparseUNet",
+        "two_view": "napari_clusternet.classify.two_view:TwoView",
+        "dfc_scribbles": "napari_clusternet.classify.dfc:DFCScribbles",
     },
 )
