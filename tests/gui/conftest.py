@@ -13,7 +13,7 @@ from weakref import WeakSet
 import pytest
 
 #: Threads of pools that live as long as the program, by the beginnings of their names.
-POOLS = ("ThreadPoolExecutor", "Dummy", "IPython", "tqdm", "pydevd", "asyncio", "dask")
+POOLS = ("ThreadPoolExecutor", "Dummy", "IPython", "tqdm", "pydevd", "asyncio", "dask", "zarr_io")
 #: How long what was told to end may take to do so, seconds.
 GRACE = 3.0
 

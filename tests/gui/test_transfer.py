@@ -74,6 +74,15 @@ def worked(make_napari_viewer_proxy: Any, qtbot: Any) -> Iterator[Callable[..., 
             control.close()
 
 
+@pytest.fixture
+def bare(qapp: Any) -> Iterator[tuple[Any, Any]]:
+    """Return a viewer without a window or layers, and its controller."""
+    viewer = ViewerModel()
+    control = current(viewer)
+    yield viewer, control
+    control.close()
+
+
 def finish(qtbot: Any, control: Any) -> None:
     qtbot.waitUntil(lambda: not control.runner.busy, timeout=30_000)
 
@@ -115,9 +124,11 @@ def test_from_the_sample_to_a_geotiff(
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".zarr", ".tif"])
-def test_a_brain_keeps_its_place(qtbot: Any, tmp_path: Path, suffix: str) -> None:
+def test_a_brain_keeps_its_place(
+    bare: tuple[Any, Any], qtbot: Any, tmp_path: Path, suffix: str
+) -> None:
     pytest.importorskip("nibabel", reason="the extra medical is not installed")
-    viewer = ViewerModel()
+    viewer, control = bare
     ((data, keywords, _), *_) = mni152()
     image = napari.layers.Image(data, **keywords)
     place = {
@@ -125,7 +136,6 @@ def test_a_brain_keeps_its_place(qtbot: Any, tmp_path: Path, suffix: str) -> Non
         "axis_labels": ("z", "y", "x"),
     }  # fmt: skip
     small = viewer.add_image(data[40:56, 40:72, 30:62], name="head", **place)
-    control = current(viewer)
     painted = np.zeros(small.data.shape, np.uint8)
     painted[8, 3:6, 4], painted[8, 20:24, 20] = 1, 2
     layer = viewer.add_labels(painted, name="head strokes", **place)
@@ -182,9 +192,8 @@ def test_polygons_table_and_certainty(worked: Any, qtbot: Any, tmp_path: Path) -
     np.testing.assert_allclose(certainty / 100, control.session.certainty, atol=0.0051)
 
 
-def test_without_a_session_the_first_step_is_named(qapp: Any, tmp_path: Path) -> None:
-    viewer = ViewerModel()
-    control = current(viewer)
+def test_without_a_session_the_first_step_is_named(bare: tuple[Any, Any], tmp_path: Path) -> None:
+    _, control = bare
     for act in (control.export_labels, control.export_table, control.save_session):
         with pytest.raises(InputError, match="Press Start"):
             act(tmp_path / "a.tif")

@@ -112,13 +112,16 @@ class TransferDock(QWidget):
         self.format = ComboBox(choices=list(FORMATS), tooltip="Format of the result files")
         preferred = preferences().suffix
         self.format.value = next((f for f, s in FORMATS.items() if s == preferred), "As the image")
+        self.replace_results = CheckBox(
+            text="Replace existing results", tooltip="Otherwise nothing is done if one exists"
+        )
         self.apply = PushButton(text="&Apply")
         self._hint = _text()
         self.folder.changed.connect(self._refresh)
         self.apply.clicked.connect(self._apply)
         return _section(
             "Apply to other images", self.targets, ("Folder for results", self.folder),
-            ("Format", self.format), self._hint, self.apply,
+            ("Format", self.format), self.replace_results, self._hint, self.apply,
         )  # fmt: skip
 
     def _session_section(self) -> QGroupBox:
@@ -203,7 +206,7 @@ class TransferDock(QWidget):
         _enable(self.save, none, "Image, strokes, clusters and classes in one file")
         _enable(self.open, busy, "You can also drop the file on the window")
         _enable(self.apply, none or self._why_not(targets), "Classify the ticked images")
-        self._hint.setText("" if none else self._why_not(targets))
+        self._hint.setText("" if busy else self._why_not(targets))
         self._hint.setVisible(bool(self._hint.text()))
         count = f" to {len(targets)} image{'s' if len(targets) > 1 else ''}" if targets else ""
         self.apply.text = f"&Apply{count}"
@@ -246,7 +249,7 @@ class TransferDock(QWidget):
     def _apply(self) -> None:
         _try(partial(
             self._control.apply, self.targets.chosen(), self._folder(),
-            FORMATS[self.format.value], overwrite=self.replace.value,
+            FORMATS[self.format.value], overwrite=self.replace_results.value,
         ))  # fmt: skip
 
     def _save(self) -> None:
