@@ -203,7 +203,7 @@ def main():
     args = parser.parse_args()
     picture = pair(args) if args.pair else scene(args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(args.out, optimize=True)
+    picture.quantize(255).save(args.out, optimize=True)
 
 
 if __name__ == "__main__":
