@@ -111,7 +111,7 @@ def run(megapixels: float, n_bands: int, n_clusters: int, repeats: int) -> dict[
     split = [lambda i=i: session.split(i) for i in range(5, 5 + repeats)]
     result["split_core_and_layers_ms"] = timed(split, lambda: None)
     settle()
-    halves = [lambda i=i: session.split(i) or dock.refresh() for i in range(100, 100 + repeats)]
+    halves = [lambda i=i: (session.split(i), dock.refresh()) for i in range(100, 100 + repeats)]
     result["split_and_table_ms"] = timed(halves, lambda: None)
     settle()
     control.select([2])

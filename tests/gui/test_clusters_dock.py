@@ -223,13 +223,17 @@ def test_every_button_and_undo(viewer: Any, qtbot: Any) -> None:
     QTest.mouseClick(dock.isolate, LEFT)
     assert not dock.isolate.isChecked()
     camera = viewer.scene.camera
+    control.select([4, 5])
+    places = [(0.0, *(10.0 * p for p in place.position))
+              for place in control.session.inspector.places([4, 5])]  # fmt: skip
+    assert places[0] != places[1]
     QTest.mouseClick(dock.next, LEFT)
-    first = camera.center
-    assert first[1:] == tuple(10.0 * p for p in control.session.inspector.places([4])[0].position)
+    assert camera.center == places[0]
     QTest.keyClick(dock.table, Qt.Key.Key_N)
-    assert camera.center != first
+    assert camera.center == places[1]
     QTest.keyClick(dock.table, Qt.Key.Key_N, SHIFT)
-    assert camera.center == first
+    assert camera.center == places[0]
+    click_row(dock, 4)
     QTest.mouseClick(dock.split, LEFT)
     settled(qtbot, dock)
     assert control.selected == (4, 11)
