@@ -75,17 +75,17 @@ def test_layers_of_one_grid_are_bands_others_are_images(viewer: Any) -> None:
     a, b = _pixels(2), _pixels(2, (80, 96), seed=1)
     layers = [viewer.add_image(a[0], name="red"), viewer.add_image(a[1], name="nir")]
     control = current(viewer)
-    together, chosen = control._training_images(layers, None, None, None)
+    together, chosen = control._images(layers, None, None, None)
     assert [image.n_bands for image in together] == [2]
     assert together[0].band_names == ("red", "nir")
-    apart, _ = control._training_images(None, layers, None, None)
+    apart, _ = control._images(None, layers, None, None)
     assert [image.n_bands for image in apart] == [1, 1]
     other = viewer.add_image(b[0], name="other grid")
-    several, chosen = control._training_images([layers[0], other], None, None, None)
+    several, chosen = control._images([layers[0], other], None, None, None)
     assert [image.shape for image in several] == [(64, 64), (80, 96)]
     assert chosen == [layers[0], other]
     with pytest.raises(InputError, match="2 bands"):
-        control._training_images([*layers, other], None, None, None)
+        control._images([*layers, other], None, None, None)
 
 
 @pytest.mark.parametrize("kind", ["volume", "multiscale", "dask", "bands"])

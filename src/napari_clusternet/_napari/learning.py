@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from napari.utils.notifications import show_info
 from psygnal import Signal
 from sklearn.base import clone
 
-from napari_clusternet._napari import checkpoints
 from napari_clusternet._napari.runner import in_words
+from napari_clusternet._napari.training import Training, epochs, estimator, training_images
 from napari_clusternet._napari.watched import Watched
 from napari_clusternet.clusternet import ClusterNet
 from napari_clusternet.config import ClusterNetDefaults
@@ -23,11 +22,9 @@ from napari_clusternet.device import select_device
 from napari_clusternet.errors import ClusterNetError, invalid
 from napari_clusternet.image import Image
 from napari_clusternet.io.layers import image_from_layers
-from napari_clusternet.io.opening import open_image
 from napari_clusternet.preview import preview_steps
 from napari_clusternet.progress import Progress
 from napari_clusternet.training.expectation import expected_seconds
-from napari_clusternet.training.inputs import as_images, check_settings
 
 if TYPE_CHECKING:
     from napari_clusternet._napari.controller import Controller
@@ -36,50 +33,6 @@ if TYPE_CHECKING:
 PREVIEW = "napari-clusternet features of"
 #: Points of the curves that are kept; then every second one is dropped.
 _POINTS = 4000
-
-
-@dataclass
-class Training:
-    """A training that runs, or was stopped before its end.
-
-    Attributes
-    ----------
-    model : ClusterNet
-        Fitted once something was learned.
-    images : list of Image
-        What it learns from.
-    name : str
-        Names of the images, for people.
-    watched : Watched
-        The layers they came from.
-    checkpoint : Path or None
-        Where its state is kept; None until the default place is known.
-    own : bool
-        Whether the checkpoint is removed at the end.
-    """
-
-    model: ClusterNet
-    images: list[Image]
-    name: str
-    watched: Watched
-    checkpoint: Path | None
-    own: bool
-
-    def steps(self, resume: bool) -> Generator[Progress, None, ClusterNet]:
-        """Train; return the model."""
-        if self.checkpoint is None:
-            self.checkpoint = checkpoints.path_for(self.name, self.model.get_params(), self.images)
-        if self.own:
-            resume = resume and checkpoints.usable(self.checkpoint)
-        yield from self.model.fit_steps(self.images, checkpoint=self.checkpoint, resume=resume)
-        if self.own:
-            self.checkpoint.unlink(missing_ok=True)
-        return self.model
-
-    @property
-    def resumable(self) -> bool:
-        """Whether it can go on."""
-        return self.checkpoint is not None and self.checkpoint.exists()
 
 
 class Learning:
@@ -163,8 +116,8 @@ class Learning:
         removed or its pixels are replaced during the training, and the user is told. After
         `cancel`, what was learned so far is kept too, and `resume` goes on from there.
         """
-        model = _estimator(preset, parameters)
-        pictures, chosen = self._training_images(layers, images, axes, bands)
+        model = estimator(preset, parameters)
+        pictures, chosen = self._images(layers, images, axes, bands)
         if self.runner.busy:
             show_info(f"{self.runner.title} is still running. Cancel it first, or wait.")
             return None
@@ -191,8 +144,8 @@ class Learning:
         InputError
             If `learn` would raise it.
         """
-        model = _estimator(preset, parameters)
-        pictures, _ = self._training_images(layers, images, axes, bands)
+        model = estimator(preset, parameters)
+        pictures, _ = self._images(layers, images, axes, bands)
         settings = ClusterNetDefaults(**model.get_params())
         device = select_device(model.device, model.precision)
         seconds = expected_seconds(settings, [picture.shape for picture in pictures], device)
@@ -219,25 +172,13 @@ class Learning:
             self.training, self.unfinished, self.curve = before
         return started
 
-    def _training_images(
+    def _images(
         self: Controller, layers: Any, images: Any, axes: str | None, bands: Sequence[int] | None
     ) -> tuple[list[Image], list[Layer]]:
-        """Return the images, checked, and the layers they are made of."""
         if layers is not None and images is not None:
             invalid("images", images, "layers are given too", "Give either layers or images")
-        if images is None:
-            groups: list[Any] = _by_grid(self.layers(layers), axes)
-        else:
-            groups = list(images) if isinstance(images, list | tuple) else [images]
-        pictures, chosen = [], []
-        for group in groups:
-            members = [group] if isinstance(group, Layer) else group
-            if isinstance(members, list | tuple) and all(isinstance(m, Layer) for m in members):
-                pictures.append(image_from_layers(members, axes=axes, bands=bands))
-                chosen += members
-            else:
-                pictures.append(open_image(group, axes=axes))
-        return as_images(pictures), chosen
+        chosen = self.layers(layers) if images is None else ()
+        return training_images(chosen, images, axes, bands)
 
     def _note_step(self: Controller, step: Progress) -> None:
         if self.training is not None:
@@ -258,7 +199,7 @@ class Learning:
         self.training, said = None, []
         if hasattr(training.model, "network_"):
             self._take_model(training.model, training.name)
-            said.append(f"What was learned in {_epochs(training.model)} is kept.")
+            said.append(f"What was learned in {epochs(training.model)} is kept.")
         if training.resumable:
             self.unfinished = training
             said.append("Resume goes on from there.")
@@ -311,10 +252,11 @@ class Learning:
     def image_layers(self: Controller) -> list[ImageLayer]:
         """The image layers to learn from or to segment: all but those that show results."""
         own = {id(s.certainty_layer) for s in self.segmentations}
+        named = {f"{s.name} certainty" for s in self.segmentations}  # before it is known as such
         return [
             layer for layer in self.viewer.layers
             if isinstance(layer, ImageLayer) and id(layer) not in own
-            and PREVIEW not in layer.metadata
+            and PREVIEW not in layer.metadata and layer.name not in named
         ]  # fmt: skip
 
     def _take_model(self: Controller, model: ClusterNet, source: str) -> None:
@@ -345,7 +287,7 @@ class Learning:
         kind = "volumes" if model.extractor_.ndim == 3 else "images"
         clusters = f"{len(model.cluster_centers_)} clusters"
         return (
-            f"{model.n_features} features of {kind} with {bands}, learned in {_epochs(model)} with "
+            f"{model.n_features} features of {kind} with {bands}, learned in {epochs(model)} with "
             f"{clusters}, from {self.model_source}."
         )
 
@@ -436,34 +378,3 @@ class Learning:
         model = ClusterNet.load(file, device)
         self._take_model(model, f"the file {file.name}")
         return model
-
-
-def _epochs(model: ClusterNet) -> str:
-    done = "less than one" if model.n_iter_ == 0 else str(model.n_iter_)
-    return f"{done} of {model.n_epochs} epochs"
-
-
-def _estimator(preset: str, parameters: dict[str, Any]) -> ClusterNet:
-    """Return an estimator whose parameters, and device, are known to be good."""
-    known = {field.name for field in fields(ClusterNetDefaults)}
-    for name, value in parameters.items():
-        if name not in known:
-            invalid(name, value, "no such parameter", f"Use {', '.join(sorted(known))}")
-    model = ClusterNet.from_preset(preset, **parameters)
-    check_settings(ClusterNetDefaults(**model.get_params()))
-    select_device(model.device, model.precision)
-    return model
-
-
-def _by_grid(layers: Sequence[Layer], axes: str | None) -> list[list[Layer]]:
-    """Return layers in groups of the same shape and place."""
-    groups: list[tuple[Image, list[Layer]]] = []
-    for layer in layers:
-        image = image_from_layers([layer], axes=axes)
-        for other, members in groups:
-            if image.shape == other.shape and np.allclose(image.affine, other.affine):
-                members.append(layer)
-                break
-        else:
-            groups.append((image, [layer]))
-    return [members for _, members in groups]
