@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 #: Extra -> the packages it brings.
 EXTRAS = {
     "napari": ("napari", "magicgui", "qtpy"),
-    "geo": ("rasterio",),
+    "geo": ("rasterio", "pyogrio", "shapely"),
     "medical": ("nibabel", "pydicom"),
     "distributed": ("distributed",),
+    "compare": ("segmentation-models-pytorch",),
 }
 
 
