@@ -7,8 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from napari_clusternet.classify import graphcut, svm_graphcut
-from napari_clusternet.classify.graphcut import SCALE, PottsEnergy, minimise, minimum_cut
+from napari_clusternet.classify import cut, svm_graphcut
+from napari_clusternet.classify.cut import minimum_cut
+from napari_clusternet.classify.graphcut import SCALE, PottsEnergy, minimise
 from napari_clusternet.classify.grid import boundary_weights, cut_tilings, grid_edges
 from napari_clusternet.features.bands import BandFeatures
 from napari_clusternet.image import Image
@@ -155,10 +156,10 @@ def test_the_boundary_term_removes_noise() -> None:
 
 def test_large_images_are_cut_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    cut = graphcut._maximum_flow_cut
+    flow_cut = cut._maximum_flow_cut
     monkeypatch.setattr(svm_graphcut, "cut_tilings", lambda valid: cut_tilings(valid, 200))
     monkeypatch.setattr(
-        graphcut, "_maximum_flow_cut", lambda c, *rest: (sizes.append(len(c)), cut(c, *rest))[1]
+        cut, "_maximum_flow_cut", lambda c, *rest: (sizes.append(len(c)), flow_cut(c, *rest))[1]
     )
     accuracy, _, _ = run(smoothness=3)
     assert max(sizes) <= 200

@@ -9,12 +9,8 @@ import torch
 import napari_clusternet as cn
 from napari_clusternet.classify.festa import festa_terms, pick_pixels
 from napari_clusternet.classify.sparse_unet import SparseUNet
-from napari_clusternet.classify.stroke_training import (
-    PatchSampler,
-    StrokeNetwork,
-    Trainer,
-    stroke_loss,
-)
+from napari_clusternet.classify.stroke_patches import PatchSampler
+from napari_clusternet.classify.stroke_training import StrokeNetwork, Trainer, stroke_loss
 from napari_clusternet.errors import InputError
 from napari_clusternet.features.bands import BandFeatures
 from napari_clusternet.image import Image

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from napari_clusternet.classify.stroke_training import Patches
+    from napari_clusternet.classify.stroke_patches import Patches
     from napari_clusternet.extractor import Extractor
     from napari_clusternet.image import Image
     from napari_clusternet.progress import Progress

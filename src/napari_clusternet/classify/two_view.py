@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from napari_clusternet.classify.stroke_training import Patches, Trainer
+    from napari_clusternet.classify.stroke_patches import Patches
+    from napari_clusternet.classify.stroke_training import Trainer
     from napari_clusternet.extractor import Extractor
     from napari_clusternet.image import Image
     from napari_clusternet.progress import Progress
@@ -152,9 +153,11 @@ def jittered(values: Tensor, jitter: float, generator: torch.Generator) -> Tenso
     """Change gain and offset of every band of every patch (B, C, ...) a little."""
     import torch
 
-    shape = (2, *values.shape[:2], *(1,) * (values.ndim - 2))
-    gain, offset = (torch.randn(shape, generator=generator) * jitter).to(values.device)
-    return values * (1 + gain) + offset
+    shape = (*values.shape[:2], *(1,) * (values.ndim - 2))
+    gain = 1 + jitter * torch.randn(shape, generator=generator)
+    offset = jitter * torch.randn(shape, generator=generator)
+    changed: Tensor = values * gain.to(values.device) + offset.to(values.device)
+    return changed
 
 
 def grow(grown: IntArray, chances: FloatArray, valid: BoolArray, sure: float, rounds: int) -> None:
