@@ -25,6 +25,7 @@ from typing import Any
 import napari
 import numpy as np
 from bench_session import scene
+from napari.layers import Labels
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
@@ -42,15 +43,14 @@ PURE = 0.9
 PARTS = (
     (segmentation.Segmentation, "update", "update"),
     (session.Session, "follow", "  session.follow"),
-    (session, "check_strokes", "    check"),
-    (engine.ClusterEngine, "changed_strokes", "    compare"),
+    (session, "changed_strokes", "    compare and check"),
     (engine.ClusterEngine, "count", "    count"),
     (engine.ClusterEngine, "set_strokes", "    set strokes"),
     (engine.ClusterEngine, "split_mixed", "    split"),
     (engine.ClusterEngine, "classify", "    classify"),
     (engine.ClusterEngine, "relabel", "    relabel (LUT)"),
     (segmentation.Segmentation, "_show", "    show"),
-    (segmentation.Segmentation, "_show_strokes", "      strokes layer"),
+    (Labels, "refresh", "      refresh of layers"),
 )
 
 
