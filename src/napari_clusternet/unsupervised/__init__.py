@@ -22,6 +22,7 @@ UNSUPERVISED = Registry(
         "ktextures": "napari_clusternet.unsupervised.ktextures:KTextures",
         "iic": "napari_clusternet.unsupervised.iic:IIC",
         "wnet": "napari_clusternet.unsupervised.wnet:WNet",
+        "moriya": "napari_clusternet.unsupervised.moriya:Moriya",
         "argmax": "napari_clusternet.unsupervised.argmax:ClusterNetArgmax",
     },
 )

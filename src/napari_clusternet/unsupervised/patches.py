@@ -86,7 +86,8 @@ class Patches:
     def _places(self) -> npt.NDArray[np.intp]:
         return np.flatnonzero(self.valid)
 
-    def _cut(self, region: Region) -> torch.Tensor:
+    def cut(self, region: Region) -> torch.Tensor:
+        """Return a region (C, [Z,] Y, X) with its margin."""
         with_margin = tuple(
             slice(part.start, part.stop + 2 * m)
             for part, m in zip(region, self.margin, strict=True)
@@ -112,7 +113,7 @@ class Patches:
             ):  # fmt: skip
                 start = int(np.clip(at - rng.integers(size), 0, n - size))
                 region.append(slice(start, start + size))
-            values.append(self._cut(tuple(region)))
+            values.append(self.cut(tuple(region)))
             valid.append(torch.from_numpy(self.valid[tuple(region)])[None])
         return torch.stack(values), torch.stack(valid)
 
@@ -120,7 +121,7 @@ class Patches:
         """Yield (region, values (1, C, [Z,] Y, X) with margin) of tiles that cover the image."""
         zeros, ones = (0,) * self.valid.ndim, (1,) * self.valid.ndim
         for tile in plan_tiles(self.valid.shape, self.extent, zeros, ones):
-            yield tile.write, self._cut(tile.write)[None]
+            yield tile.write, self.cut(tile.write)[None]
 
 
 def read_standard(image: Image) -> tuple[FloatArray, BoolArray]:
