@@ -24,6 +24,7 @@ from napari_clusternet._napari.controller import current
 from napari_clusternet._napari.layer_choice import LayerChoice
 from napari_clusternet._napari.learn_form import PURPOSES, ParameterForm, parse_bands
 from napari_clusternet._napari.learn_plots import Curves
+from napari_clusternet._napari.preferences import preferences
 from napari_clusternet._napari.runner import in_words, tell_error
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.errors import ClusterNetError
@@ -80,8 +81,12 @@ class LearnDock(QWidget):
         self.empty = _text("No image yet. Open one, or try File > Open Sample > ClusterNet.")
         self.preset = ComboBox(
             choices=[(text.partition(":")[0], name) for name, text in PURPOSES.items()],
+            value=preferences().preset,
             tooltip="How thoroughly to learn; Advanced shows the numbers",
         )
+        device = self.form.widgets["device"]
+        if preferences().device in device.choices:
+            device.value = preferences().device
         self.purpose, self.device, self.status = _text(), _text(), _text()
         self.summary = _text()
         self.together = ComboBox(
@@ -236,7 +241,10 @@ class LearnDock(QWidget):
             apart = len(chosen) > 1 and self.together.value == _APART
             images = {"images": chosen} if apart else {"layers": chosen}
             expected = self.controller.expected_time(
-                **images, **self._place, preset=self.preset.value, **self.form.parameters
+                **images,
+                axes=self._place["axes"],
+                preset=self.preset.value,
+                **self.form.parameters,
             )
         except ClusterNetError as error:
             return str(error), ""

@@ -14,7 +14,13 @@ from psygnal import Signal
 from sklearn.base import clone
 
 from napari_clusternet._napari.runner import in_words
-from napari_clusternet._napari.training import Training, epochs, estimator, training_images
+from napari_clusternet._napari.training import (
+    Training,
+    epochs,
+    estimator,
+    training_images,
+    training_shapes,
+)
 from napari_clusternet._napari.watched import Watched
 from napari_clusternet.clusternet import ClusterNet
 from napari_clusternet.config import ClusterNetDefaults
@@ -133,7 +139,6 @@ class Learning:
         *,
         images: Sequence[Any] | None = None,
         axes: str | None = None,
-        bands: Sequence[int] | None = None,
         preset: str = "quick",
         **parameters: Any,
     ) -> str:
@@ -142,13 +147,13 @@ class Learning:
         Raises
         ------
         InputError
-            If `learn` would raise it.
+            If the layers' axes are ambiguous or a parameter cannot be used.
         """
         model = estimator(preset, parameters)
-        pictures, _ = self._images(layers, images, axes, bands)
+        shapes = training_shapes(self.layers(layers) if images is None else (), images, axes)
         settings = ClusterNetDefaults(**model.get_params())
         device = select_device(model.device, model.precision)
-        seconds = expected_seconds(settings, [picture.shape for picture in pictures], device)
+        seconds = expected_seconds(settings, shapes, device)
         what = f"{model.n_clusters} clusters, {model.n_epochs} epochs"
         return f"{what}; takes {in_words(seconds)} here."
 

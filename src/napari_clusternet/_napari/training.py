@@ -118,6 +118,21 @@ def training_images(
     return as_images(pictures), chosen
 
 
+def training_shapes(layers: Sequence[Layer], images: Any, axes: str | None) -> list[Any]:
+    """Return the shape ([Z,] Y, X) of each image that `training_images` would make.
+
+    It costs nothing: no bands are put together.
+
+    Raises
+    ------
+    InputError
+        If a layer's axes are ambiguous.
+    """
+    groups = _by_grid(layers, axes) if images is None else list(images)
+    firsts = [group[0] if isinstance(group, list | tuple) else group for group in groups]
+    return [open_image(first, axes=axes).shape for first in firsts]
+
+
 def _by_grid(layers: Sequence[Layer], axes: str | None) -> list[list[Layer]]:
     """Return layers in groups of the same shape and place."""
     groups: list[tuple[Image, list[Layer]]] = []
