@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import napari
     import pandas as pd
 
+    from napari_clusternet.session import Session
+
 #: Milliseconds from a change to the table's update: one update for several changes in a row.
 DELAY = 80
 NO_SESSION = "No clusters yet. Open an image, press Start in Classify, and they are listed here."
@@ -58,6 +60,7 @@ class ClustersDock(QWidget):
         super().__init__()
         self._control = current(viewer)
         self._table: pd.DataFrame | None = None
+        self._session: Session | None = None
         self._stale = True
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -195,6 +198,7 @@ class ClustersDock(QWidget):
         self._timer.setInterval(DELAY)
         control = self._control
         self._stale = False
+        self._session = control.session
         if control.session is None:
             self._table = None
             self.message.setText(NO_SESSION)
@@ -211,11 +215,16 @@ class ClustersDock(QWidget):
 
     def _show_selection(self) -> None:
         """Follow the controller's selection."""
-        if self._table is not None:
+        if self._current:
             self.table.select(self._control.selected)
             self.map.select(self._control.selected)
             self._draw_profiles()
         self._enable()
+
+    @property
+    def _current(self) -> bool:
+        """Whether the table is that of the session that is active now."""
+        return self._table is not None and self._session is self._control.session
 
     def _enable(self) -> None:
         n, session = len(self._control.selected), self._control.session
@@ -238,7 +247,7 @@ class ClustersDock(QWidget):
         self.summary.setText(self._counts())
 
     def _counts(self) -> str:
-        if self._table is None:
+        if not self._current:
             return ""
         text = f"{len(self._table)} clusters"
         shown = self.table.shown.rowCount()
@@ -253,7 +262,7 @@ class ClustersDock(QWidget):
     # ---- plots ---------------------------------------------------------------------------------
 
     def _draw_plots(self) -> None:
-        if self._table is None or not self.map_section.isExpanded():
+        if not (self._current and self.map_section.isExpanded()):
             self._draw_profiles()
             return
         table, control = self._table, self._control
@@ -266,7 +275,7 @@ class ClustersDock(QWidget):
         self._draw_profiles()
 
     def _draw_profiles(self) -> None:
-        if self._table is None or not self.profile_section.isExpanded():
+        if not (self._current and self.profile_section.isExpanded()):
             return
         table, control = self._table, self._control
         rows = table.index.get_indexer(list(control.selected))
