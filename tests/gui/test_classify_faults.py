@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ class Gate:
 
     def steps(self, *args: Any, **options: Any) -> Generator[Progress, None, Any]:
         while not self.is_open:
+            time.sleep(0.005)
             yield Progress("waiting", 0, 1)
         return (yield from self.real(*args, **options))
 

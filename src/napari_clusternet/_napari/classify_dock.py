@@ -164,7 +164,9 @@ class ClassifyDock(QWidget):
         ]  # fmt: skip
         for signal, slot in pairs:
             signal.connect(slot)
+        self._layer_pairs: list[tuple[Any, Any]] = []
         self.destroyed.connect(partial(_leave, pairs))
+        self.destroyed.connect(partial(_leave, self._layer_pairs))
 
     def _list_layers(self, _: Any = None) -> None:
         if self._control.closed:
@@ -241,11 +243,14 @@ class ClassifyDock(QWidget):
         """Follow the class that is selected on the strokes layer, by whatever means."""
         layer = self._control.strokes_layer
         if layer is not self._painted:
-            _disconnect(self._painted, self._show_classes)
+            _leave(self._layer_pairs)
+            self._layer_pairs.clear()
             self._painted = layer
             if layer is not None:
-                layer.events.selected_label.connect(self._show_classes)
-                layer.events.mode.connect(self._show_classes)
+                events = (layer.events.selected_label, layer.events.mode)
+                self._layer_pairs += [(event, self._show_classes) for event in events]
+            for event, slot in self._layer_pairs:
+                event.connect(slot)
 
     def _show_classes(self, _: Any = None) -> None:
         active, layer = self._control.active, self._painted
@@ -324,12 +329,6 @@ def _try(act: Any) -> None:
         act()
     except ClusterNetError as error:
         tell_error(error)
-
-
-def _disconnect(layer: Labels | None, slot: Any) -> None:
-    if layer is not None:
-        layer.events.selected_label.disconnect(slot)
-        layer.events.mode.disconnect(slot)
 
 
 def _leave(pairs: list[tuple[Any, Any]], _: object = None) -> None:
