@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
@@ -55,18 +54,16 @@ class LearnDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.controller = current(viewer)
+        self.controller, self._docked = current(viewer), False
         self._make_widgets()
         self._lay_out()
-        ties = Ties(self)
+        self._ties = ties = Ties(self)
         ties.tie(self.controller.runner.changed, self._follow)
         ties.tie(self.controller.learning_progressed, self._show_step)
         ties.tie(self.controller.model_changed, self._follow)
         ties.tie(self.layers.changed, self._follow)
         ties.tie(self.form.changed, self._follow)
         ties.tie(viewer.events.theme, self._paint)
-        self.controller.dock_opened()
-        self.destroyed.connect(partial(_closed, self.controller))
         self._choose_preset()
         self._paint()
 
@@ -138,6 +135,16 @@ class LearnDock(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
         self.setMinimumWidth(260)
+
+    def event(self, event: QEvent) -> bool:
+        """Note when the window takes the dock in, and when its user closes it."""
+        if event.type() == QEvent.Type.ParentChange and self._docked != bool(self.parent()):
+            self._docked = not self._docked
+            if self._docked:
+                self.controller.dock_opened()
+            else:
+                self.controller.dock_closed()
+        return bool(super().event(event))
 
     # ---- what the buttons do ---------------------------------------------------------------------
 
@@ -290,10 +297,6 @@ class LearnDock(QWidget):
         elif not self.train.enabled and self.layers.checked:
             why_not = self.train.tooltip
         self.status.value, self.status.visible = why_not, bool(why_not)
-
-
-def _closed(controller: Any, *_: object) -> None:
-    controller.dock_closed()
 
 
 def _text(value: str = "") -> Label:
