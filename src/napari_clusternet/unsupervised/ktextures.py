@@ -62,7 +62,8 @@ class KTextures:
     n_steps : int
         Training steps; the paper takes about ten thousand, on a GPU.
     tile, batch : int
-        Edge of a training patch, pixels (at most 32 in volumes), and patches a step.
+        Edge of a training patch, pixels (at most 32 in volumes), and patches a step. Together they
+        should show most of the classes, or the noise of one is stretched into several.
     kernel : int
         Extent of the mask branch's two convolutions, odd; 1 is the paper's.
     window : int
