@@ -58,17 +58,19 @@ def test_preferences_are_read_and_followed(
 ) -> None:
     from napari.settings import get_plugin_settings
 
-    make_napari_viewer_proxy()
+    viewer = make_napari_viewer_proxy()
     assert preferences() == Preferences()
     stored = get_plugin_settings(PLUGIN)
     monkeypatch.setattr(type(stored), "save", lambda *_, **__: None)  # keep the user's file
     stored.results.folder = str(tmp_path)
-    stored.learning.preset = "quick"
+    stored.learning.preset = "paper"
     try:
-        assert preferences().preset == "quick"
+        assert preferences().preset == "paper"
         assert results_folder(None) == tmp_path
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Learn features")
+        assert dock.preset.value == "paper"
     finally:
-        stored.results.folder, stored.learning.preset = "", "balanced"
+        stored.results.folder, stored.learning.preset = "", "quick"
 
 
 def test_the_menus_are_there(make_napari_viewer_proxy: Any) -> None:

@@ -27,7 +27,7 @@ class Preferences:
         Format for labels; empty for that of the image.
     """
 
-    preset: str = "balanced"
+    preset: str = "quick"
     device: str = CLUSTERNET.device
     folder: str = ""
     suffix: str = ""
