@@ -14,10 +14,16 @@ pytest.importorskip("napari_console", reason="napari's console is not installed"
 
 
 class Console:
-    """napari's console, fed with lines as if they were typed."""
+    """napari's console, fed with lines as if they were typed.
+
+    It is made here, because napari's fixture for tests puts an empty widget in its place.
+    """
 
     def __init__(self, viewer: Any, qtbot: Any) -> None:
-        self._console = viewer.window._qt_viewer.console
+        from napari_console import QtConsole
+
+        self._console = QtConsole(viewer)
+        viewer.window._qt_viewer.console = self._console
         self.shell, self._qtbot = self._console.shell, qtbot
         self("import napari_clusternet as cn")
         self("control = cn.current(viewer)")

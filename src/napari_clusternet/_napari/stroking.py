@@ -120,6 +120,7 @@ class Stroking:
         """Show or hide how sure the classes of the active image are."""
         if self.active is not None:
             self.active.show_certainty(visible)
+            self.session_changed.emit(self.active)
 
     def undo(self: Controller) -> None:
         """Take the last change back, strokes and clusters included."""
