@@ -24,8 +24,8 @@ def test_labels_do_not_depend_on_tiles(monkeypatch):
     whole = run()
     monkeypatch.setattr(base, "default_tile", lambda *_: (17, 23))
     tiled = run()
-    # the samples come in another order, so the forests differ a little; the labels hardly may
-    assert (tiled == whole).mean() > 0.97
+    # the same forest; features by tiles may differ in the last digits
+    assert (tiled == whole).mean() > 0.999
     assert (whole == TRUTH).mean() > 0.97
 
 
