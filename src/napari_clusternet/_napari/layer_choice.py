@@ -35,6 +35,8 @@ class LayerChoice(QListWidget):
         super().__init__()
         self._controller = controller
         self._ties = Ties(self)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setAccessibleName("Images to learn from")
         self.setToolTip("Check one image, or several layers that are its bands or further images")
         events = controller.viewer.layers.events
@@ -76,7 +78,7 @@ class LayerChoice(QListWidget):
         self.blockSignals(False)
         rows = min(max(self.count(), 1), _ROWS)
         row_height = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height() + 4
-        self.setFixedHeight(rows * row_height + 2 * self.frameWidth() + 4)
+        self.setFixedHeight(rows * row_height + 2 * self.frameWidth() + 10)
         self.changed.emit()
 
     def _toggled(self, _: QListWidgetItem) -> None:
