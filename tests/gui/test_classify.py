@@ -256,7 +256,7 @@ def test_certainty_and_suggestion(viewer: Any, qtbot: Any) -> None:
     qtbot.addWidget(dock)
     segmentation = opened(control, qtbot, viewer.add_image(halves(), rgb=True))
     stroke(control, 1, (10, 8), (40, 9), qtbot)
-    stroke(control, 2, (10, 60), (40, 62), qtbot)
+    stroke(control, 2, (10, 24), (40, 26), qtbot)  # on the same noise: all is uncertain
     dock.certainty.value = True
     layer = segmentation.certainty_layer
     np.testing.assert_array_equal(layer.data, control.session.certainty)
