@@ -54,7 +54,7 @@ class _Block(nn.Module):
 
 
 def _same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
-    """Return padding (left, right, top, bottom) as TensorFlow's "same", for sizes the stride divides."""
+    """Return (left, right, top, bottom) of TensorFlow's "same" where the stride divides."""
     total = kernel - stride
     before = total // 2
     return before, total - before, before, total - before

@@ -40,5 +40,7 @@ def expected_seconds(
     seconds = _CPU[settings.mode] * megapixels * settings.n_epochs
     if device.type == "cpu":
         speed = min(os.cpu_count() or 1, _USEFUL_CORES)
-        return _AROUND + seconds / (speed * (_BFLOAT16 if device.training_dtype == "bfloat16" else 1.0))
+        return _AROUND + seconds / (
+            speed * (_BFLOAT16 if device.training_dtype == "bfloat16" else 1.0)
+        )
     return _AROUND + seconds / _DEVICES.get(device.type, 1.0)
