@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NoReturn
 
 
@@ -28,11 +29,13 @@ class MissingExtraError(ClusterNetError, ImportError):
 def describe(value: Any, limit: int = 80) -> str:
     """Return a short, single-line description of `value` for an error message.
 
-    Arrays are described by dtype and shape, never by content.
+    Arrays are described by dtype and shape, never by content; of names and paths more is shown.
     """
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{type(value).__name__} of dtype {value.dtype}, shape {tuple(value.shape)}"
     text = " ".join(repr(value).split())
+    if isinstance(value, str | os.PathLike):
+        limit *= 4
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
