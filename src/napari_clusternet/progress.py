@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -21,12 +21,15 @@ class Progress:
         Steps done so far and in all; `total` is 0 when unknown.
     metrics : mapping of str to float
         Figures of this step, such as ``loss`` or ``perplexity``.
+    preview : numpy.ndarray of uint16, shape ([Z,] Y, X), or None
+        Labels so far, 0 where invalid, to look at; of work that has such at no cost.
     """
 
     stage: str
     done: int
     total: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    preview: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())

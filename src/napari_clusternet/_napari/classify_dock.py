@@ -280,11 +280,14 @@ class ClassifyDock(QWidget):
         self._list_layers()
 
     def _start_chosen(self) -> None:
-        strokes = self.strokes.value
+        strokes = self.strokes.value if isinstance(self.strokes.value, Labels) else "new"
+        made = self._control.made_of(self._layers())
+        if made is not None and strokes is made.strokes_layer:
+            strokes = None  # its own; with other axes it gets others
         options: dict[str, Any] = {
             "axes": self.axes.value,
             "features": parts.feature_value(self._control, self.features.value),
-            "strokes": strokes if isinstance(strokes, Labels) else "new",
+            "strokes": strokes,
         }
         if self.method.value == CLUSTERNET:
             options |= {"mode": self.mode.value, "n_clusters": self.clusters.value,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_clusternet.api.strokes import CLUSTERNET
 from napari_clusternet.classify import STROKE_METHODS
+from napari_clusternet.errors import invalid
 from napari_clusternet.registry import Registry
 from napari_clusternet.supervised import SUPERVISED
 from napari_clusternet.unsupervised import UNSUPERVISED
@@ -26,12 +27,15 @@ class Method:
         One line for people.
     ndims : tuple of int
         Numbers of spatial axes it handles.
+    advice : str
+        What it is good for and how long it takes, in plain words; may be empty.
     """
 
     name: str
     kind: str
     summary: str
     ndims: tuple[int, ...]
+    advice: str = ""
 
 
 #: Kind -> the table of its methods.
@@ -42,8 +46,30 @@ _FAMILIES: dict[str, Registry] = {
 }
 
 
-def methods() -> list[Method]:
-    """List every method, ours first, from the tables of the families."""
+def methods(kind: str | None = None) -> list[Method]:
+    """List the methods there are, ours first, from the tables of the families.
+
+    Parameters
+    ----------
+    kind : {"strokes", "unsupervised", "masks"}, optional
+        Only methods of this kind; all by default.
+
+    Returns
+    -------
+    list of Method
+
+    Raises
+    ------
+    InputError
+        If there is no such kind.
+    """
+    if kind is not None and kind not in _FAMILIES:
+        invalid("kind", kind, "no such kind of method", f"Use one of {', '.join(_FAMILIES)}")
     ours = Method(CLUSTERNET, "strokes", "clusters of learned features get classes", (2, 3))
-    others = [(name, kind, table.load(name)) for kind, table in _FAMILIES.items() for name in table]
-    return [ours, *(Method(name, kind, c.summary, tuple(c.ndims)) for name, kind, c in others)]
+    wanted = _FAMILIES if kind is None else {kind: _FAMILIES[kind]}
+    others = [(name, k, table.load(name)) for k, table in wanted.items() for name in table]
+    listed = [
+        Method(name, k, c.summary, tuple(c.ndims), getattr(c, "advice", ""))
+        for name, k, c in others
+    ]
+    return [ours, *listed] if "strokes" in wanted else listed

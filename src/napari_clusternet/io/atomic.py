@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import secrets
 import shutil
@@ -13,9 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_clusternet.errors import ClusterNetError, FileFormatError, invalid
+from napari_clusternet.io.locks import HeldError, locked
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+#: Ending of a folder that waits for its successor, where two cannot be exchanged in one step.
+_OLD = ".old"
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The body writes a file or a folder (such as a zarr store) at the yielded path, and may check
     it there. When the body ends well, the result is fsynced and renamed over `path`. When it
-    raises, the temporary is removed and `path` stays as it was.
+    raises, the temporary is removed and `path` stays as it was. What a writer of `path` that was
+    killed left behind is removed by the next one.
 
     Parameters
     ----------
@@ -39,13 +44,43 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     FileFormatError
-        If the folder is missing, or the target is read-only or of the other kind (file, folder).
+        If the folder is missing, the target is read-only or of the other kind (file, folder), or
+        somebody else is writing it; the message then names the process.
     OSError
         If the system refuses to write (disk full, no permission); the message names `path`.
     """
     target = Path(path)
     _check_target(target)
-    temporary = target.with_name(f".clusternet-{secrets.token_hex(6)}{_suffix(target)}")
+    with _only_writer(target) as prefix, _put(target, prefix) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _only_writer(target: Path) -> Iterator[str]:
+    """Keep other writers of `target` away; yield the beginning of its temporaries' names."""
+    prefix = f".clusternet-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
+    try:
+        with locked(target.with_name(f"{prefix}lock")) as alone:
+            if alone:
+                _remove_left(target, prefix)
+            yield prefix
+    except HeldError as error:
+        invalid(
+            "path", str(target), f"{error.holder} is writing it",
+            "Wait until it is written, or choose another name", error=FileFormatError,
+        )  # fmt: skip
+
+
+def _remove_left(target: Path, prefix: str) -> None:
+    """Remove what a killed writer left, unless it is the only copy of what was there."""
+    for left in target.parent.glob(f"{prefix}*"):
+        if not left.name.endswith("-lock") and (left.suffix != _OLD or target.exists()):
+            remove(left)
+
+
+@contextmanager
+def _put(target: Path, prefix: str) -> Iterator[Path]:
+    temporary = target.with_name(f"{prefix}{secrets.token_hex(6)}{_suffix(target)}")
     try:
         yield temporary
         _sync(temporary)
@@ -124,7 +159,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
         return
     if not _exchange(temporary, target):
         # Without an exchange in one step: the old folder keeps a name until the new is there.
-        old = temporary.with_name(temporary.name + ".old")
+        old = temporary.with_name(temporary.name + _OLD)
         os.rename(target, old)
         try:
             os.rename(temporary, target)

@@ -34,6 +34,8 @@ class ImagePart:
         Channel of the scribble, 0 where there is none.
     segments : Tensor of int64, shape (1, [Z,] Y, X), or None
         Superpixels, 0..n - 1.
+    own : Tensor of int64, shape (1, [Z,] Y, X), or None
+        The network's own labels at the last step.
     """
 
     x: Tensor
@@ -42,6 +44,7 @@ class ImagePart:
     scribbled: Tensor | None = None
     classes: Tensor | None = None
     segments: Tensor | None = None
+    own: Tensor | None = None
 
     @classmethod
     def load(
@@ -91,6 +94,15 @@ class ImagePart:
         target = own.clone()
         target[where] = majority(own[where], self.segments[where], n_labels)
         return target
+
+    @property
+    def preview(self) -> npt.NDArray[np.uint16] | None:
+        """The own labels ([Z,] Y, X), counted from 1, 0 where invalid; None before a step."""
+        if self.own is None:
+            return None
+        shown = self.own + 1 if self.where is None else (self.own + 1) * self.where
+        labels: npt.NDArray[np.uint16] = shown[0].to(torch.int32).cpu().numpy().astype(np.uint16)
+        return labels
 
     @property
     def unguided(self) -> Tensor | None:

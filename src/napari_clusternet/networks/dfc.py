@@ -170,7 +170,7 @@ def dfc_steps(
     Yields
     ------
     Progress
-        One an iteration, with ``loss`` and ``labels`` (q').
+        One an iteration, with ``loss`` and ``labels`` (q'), and the labels as a preview.
 
     Returns
     -------
@@ -237,8 +237,9 @@ def fit_dfc_steps(
         if min(counts) >= few:
             kept = before  # these weights gave that many labels
         yield Progress(
-            STAGE, i + 1, settings.n_iterations, {"loss": loss, "labels": float(counts[turn])}
-        )
+            STAGE, i + 1, settings.n_iterations, {"loss": loss, "labels": float(counts[turn])},
+            parts[0].preview if len(parts) == 1 else None,
+        )  # fmt: skip
         if max(counts) <= few:
             break
     model = DFCModel(network, place)
@@ -265,7 +266,7 @@ def loss_terms(
     spacing : sequence of float, optional
         Pixel size per spatial axis; differences along a coarse axis count less.
     """
-    own = response.detach().max(1).indices
+    part.own = own = response.detach().max(1).indices
     seen = own if part.where is None else own[part.where]
     q = response.shape[1]
     n_labels = int((torch.bincount(seen.flatten(), minlength=q) > 0).sum())

@@ -44,6 +44,11 @@ class ClusterNetArgmax:
 
     name: ClassVar[str] = "argmax"
     summary: ClassVar[str] = "ClusterNet's step 1 alone: each pixel's nearest centroid"
+    advice: ClassVar[str] = (
+        "Learns features of this image as Learn features does, with few clusters, and shows "
+        "these. Takes minutes."
+    )
+    main: ClassVar[tuple[str, ...]] = ("k", "n_epochs")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = "learning"
 

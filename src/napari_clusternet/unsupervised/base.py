@@ -70,12 +70,18 @@ class RegionMethod(Protocol):
         Numbers of spatial axes it handles.
     needs : str
         What it takes of `Tools`: ``""``, ``"features"``, ``"clusterer"`` or ``"learning"``.
+    advice : str
+        What it is good for and how long it takes, in plain words.
+    main : tuple of str
+        The parameters that people change first; forms show these, and fold the others.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     ndims: ClassVar[tuple[int, ...]]
     needs: ClassVar[str]
+    advice: ClassVar[str]
+    main: ClassVar[tuple[str, ...]]
 
     def region_steps(
         self, image: Image, tools: Tools, random_state: int = 0

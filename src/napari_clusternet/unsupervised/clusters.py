@@ -36,12 +36,14 @@ class KMeansRegions:
     ----------
     n_clusters : int
         Number of clusters, k.
-    features : str, ClusterNet or tuple
-        What a pixel is known by: ``"bands"``, ``"filters"``, a fitted model, or several.
+    features : {"bands", "filters", "pretrained"}, ClusterNet or tuple
+        What a pixel is known by: named features, a fitted model, or several.
     """
 
     name: ClassVar[str] = "kmeans"
     summary: ClassVar[str] = "k-means of bands or other features"
+    advice: ClassVar[str] = "Finds pixels that look alike, wherever they are. Takes seconds; a good first try."
+    main: ClassVar[tuple[str, ...]] = ("n_clusters", "features")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = "features"
     clusterer: ClassVar[str] = "kmeans"
@@ -93,6 +95,8 @@ class MixtureRegions(KMeansRegions):
 
     name: ClassVar[str] = "gmm"
     summary: ClassVar[str] = "a Gaussian mixture of bands or other features"
+    advice: ClassVar[str] = "Like k-means, but groups may be of any extent and direction. Takes seconds."
+    main: ClassVar[tuple[str, ...]] = ("n_clusters", "features")
     clusterer: ClassVar[str] = "gmm"
 
 

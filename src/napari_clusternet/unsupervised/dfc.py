@@ -97,6 +97,12 @@ class Kanezaki(_NetworkRegions):
 
     name: ClassVar[str] = "kanezaki"
     summary: ClassVar[str] = "a network learns the majority labels of superpixels (Kanezaki 2018)"
+    advice: ClassVar[str] = (
+        "Learns colours and textures of this image, guided by small patches. Without a "
+        "graphics card count minutes, for large images hours; the regions are shown while it "
+        "learns."
+    )
+    main: ClassVar[tuple[str, ...]] = ("n_iterations", "min_labels", "n_segments")
 
     n_blocks: int = 2
     n_segments: int = 10_000
@@ -169,6 +175,12 @@ class DFC(_NetworkRegions):
 
     name: ClassVar[str] = "dfc"
     summary: ClassVar[str] = "a network learns its own labels, neighbours alike (Kim 2020)"
+    advice: ClassVar[str] = (
+        "Learns colours and textures of this image, and makes neighbours alike. Without a "
+        "graphics card count minutes, for large images hours; the regions are shown while it "
+        "learns."
+    )
+    main: ClassVar[tuple[str, ...]] = ("mu", "n_iterations", "min_labels")
 
     mu: float = 5.0
     scribbles: npt.NDArray[Any] | None = None
@@ -260,6 +272,11 @@ class FSF(DFC):
 
     name: ClassVar[str] = "fsf"
     summary: ClassVar[str] = "DFC whose weight follows the labels: similarity focus"
+    advice: ClassVar[str] = (
+        "Like dfc, but the fewer regions are left, the more their likeness counts against "
+        "their smoothness. Takes as long as dfc."
+    )
+    main: ClassVar[tuple[str, ...]] = ("mu", "n_iterations", "min_labels")
     weighting: ClassVar[Literal["fixed", "fsf", "scf"]] = "fsf"
 
     mu: float = 15.0
@@ -283,6 +300,11 @@ class SCF(DFC):
 
     name: ClassVar[str] = "scf"
     summary: ClassVar[str] = "DFC whose weight follows the labels: continuity focus"
+    advice: ClassVar[str] = (
+        "Like dfc, but the fewer regions are left, the more their smoothness counts. Takes as "
+        "long as dfc."
+    )
+    main: ClassVar[tuple[str, ...]] = ("mu", "n_iterations", "min_labels")
     weighting: ClassVar[Literal["fixed", "fsf", "scf"]] = "scf"
 
     mu: float = 50.0

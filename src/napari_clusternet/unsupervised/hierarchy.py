@@ -55,6 +55,11 @@ class Hierarchy:
 
     name: ClassVar[str] = "hierarchy"
     summary: ClassVar[str] = "small regions merge across weak borders (ours, quick)"
+    advice: ClassVar[str] = (
+        "Finds connected regions, as many as you ask for, and keeps small things of a colour "
+        "of their own. Takes seconds."
+    )
+    main: ClassVar[tuple[str, ...]] = ("n_regions",)
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = ""
 

@@ -54,6 +54,11 @@ class IIC:
 
     name: ClassVar[str] = "iic"
     summary: ClassVar[str] = "classes that survive a change of view (IIC, Ji 2019)"
+    advice: ClassVar[str] = (
+        "Learns classes that stay the same where the image is flipped or its light changed. "
+        "Takes minutes."
+    )
+    main: ClassVar[tuple[str, ...]] = ("k", "n_steps")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = ""
 

@@ -52,8 +52,8 @@ class KTextures:
     ----------
     k : int
         Number of masks and textures, 2 to 128.
-    features : str or ClusterNet
-        ``"random"``, ``"learn"`` or a fitted ClusterNet of images with these bands.
+    features : {"random", "learn"} or ClusterNet
+        What images are compared by: ``"random"``, ``"learn"`` or a fitted ClusterNet of images with these bands.
     vgg16 : path, optional
         State dict of torchvision's VGG-16 (``.pth``, ``.safetensors``); its loss is added. 2D only.
     rgb : tuple of int
@@ -85,6 +85,11 @@ class KTextures:
 
     name: ClassVar[str] = "ktextures"
     summary: ClassVar[str] = "k hard masks and k textures that simulate the image (Wagner 2022)"
+    advice: ClassVar[str] = (
+        "Finds ranges of values, and learns a texture for each; with a wider kernel and "
+        "window also regions that differ in texture alone. Takes minutes."
+    )
+    main: ClassVar[tuple[str, ...]] = ("k", "n_steps")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = "learning"
 

@@ -55,6 +55,11 @@ class Moriya:
 
     name: ClassVar[str] = "moriya"
     summary: ClassVar[str] = "patches merged and learned from in turns (Moriya 2018, JULE)"
+    advice: ClassVar[str] = (
+        "Learns to tell small patches apart; made for volumes. Blurs what is thinner than a "
+        "patch. Takes minutes."
+    )
+    main: ClassVar[tuple[str, ...]] = ("k", "n_patches")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = "clusterer"
 
