@@ -211,6 +211,10 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ClusterNetError):
         return text
+    if isinstance(error, MemoryError):
+        return (
+            f"not enough memory: {text or 'an allocation failed'}. Crop the image, or free memory"
+        )
     hint = "" if isinstance(error, OSError) else " (run again with --debug for the traceback)"
     return f"{type(error).__name__}: {text}{hint}"
 
