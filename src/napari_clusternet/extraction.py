@@ -10,7 +10,7 @@ import numpy as np
 from napari_clusternet.clustering import assign, make_clusterer
 from napari_clusternet.config import Mode
 from napari_clusternet.errors import invalid
-from napari_clusternet.extractor import Extractor, iter_tiles
+from napari_clusternet.extractor import Extractor
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
@@ -157,23 +157,3 @@ def cluster_ids(
             parts = assign(rows[there], divide.centroids)
             ids[there] = np.asarray(divide.ids)[parts]
     return ids
-
-
-def predict_steps(
-    extractor: Extractor, image: Image, base: npt.NDArray[np.float32], state: ClusterState
-) -> Generator[Progress, None, npt.NDArray[np.unsignedinteger]]:
-    """Label another image tile by tile; yields `Progress`, returns labels ([Z,] Y, X).
-
-    Raises
-    ------
-    InputError
-        If the image's bands are not the extractor's.
-    """
-    table = np.concatenate([[0], state.classes])
-    labels = np.zeros(image.shape, np.uint8 if table.max() <= 255 else np.uint16)
-    for progress, region, block in iter_tiles(extractor, image):
-        valid = image.read(region)[1]
-        rows = np.ascontiguousarray(block[:, valid].T)
-        labels[region][valid] = table[cluster_ids(rows, base, state)]
-        yield progress
-    return labels

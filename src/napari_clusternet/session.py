@@ -22,13 +22,13 @@ from napari_clusternet.errors import invalid
 from napari_clusternet.extraction import (
     cluster_steps,
     matrix_steps,
-    predict_steps,
     resolve_steps,
     take_regions,
 )
 from napari_clusternet.history import ClusterState, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition, look_up
+from napari_clusternet.predictor import Predictor
 from napari_clusternet.progress import Callback, Progress, drain
 
 if TYPE_CHECKING:
@@ -454,8 +454,8 @@ class Session:
         """
         return drain(self.predictor()(image), callback)
 
-    def predictor(self) -> Callable[[Image], Generator[Progress, None, LabelArray]]:
-        """Return what classifies other images, in any thread, as the session is now.
+    def predictor(self) -> Predictor:
+        """Return what classifies other images, in any thread or process, as the session is now.
 
         Each call returns a generator of `Progress` that returns labels; see `predict`.
 
@@ -469,8 +469,7 @@ class Session:
                 "features", self.features, "an array says nothing of other images",
                 "Open the session with a ClusterNet or a feature name",
             )  # fmt: skip
-        extractor, base, state = self._extractor, self._base, self._engine.state
-        return lambda image: predict_steps(extractor, image, base, state)
+        return Predictor(self._extractor, self._base, self._engine.state)
 
     def save(self, path: str | Path) -> Path:
         """Save the session, history included, to one file (safetensors + JSON), atomically."""
