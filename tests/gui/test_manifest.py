@@ -14,6 +14,7 @@ PLUGIN = "napari-clusternet"
 DOCKS = {
     "Learn features": "LearnDock",
     "Classify": "ClassifyDock",
+    "Segment without strokes": "UnsupervisedDock",
     "Clusters": "ClustersDock",
     "Apply and export": "TransferDock",
 }
@@ -28,7 +29,7 @@ def test_everything_can_be_imported(manifest: PluginManifest) -> None:
     manifest.validate_imports()
 
 
-def test_the_four_docks(manifest: PluginManifest) -> None:
+def test_the_docks(manifest: PluginManifest) -> None:
     commands = {command.id: command.python_name for command in manifest.contributions.commands}
     found = {w.display_name: commands[w.command] for w in manifest.contributions.widgets}
     assert {name: path.rpartition(":")[2] for name, path in found.items()} == DOCKS
@@ -41,6 +42,7 @@ def test_every_command_is_used(manifest: PluginManifest) -> None:
         for group in (parts.widgets, parts.readers, parts.writers, parts.sample_data)
         for item in group
     }
+    used |= {item.command for menu in parts.menus.values() for item in menu}
     assert {command.id for command in parts.commands} == used
 
 
@@ -91,5 +93,6 @@ def test_the_menus_are_there(make_napari_viewer_proxy: Any) -> None:
 
     assert any("Classify" in title for title in titles("napari/layers/segment"))
     assert any("Learn features" in title for title in titles("napari/layers/segment"))
+    assert any("without strokes" in title for title in titles("napari/layers/segment"))
     assert any("Clusters" in title for title in titles("napari/layers/classify"))
     assert any("Apply and export" in title for title in titles("napari/file/io_utilities"))

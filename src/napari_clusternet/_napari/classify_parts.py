@@ -105,7 +105,7 @@ def stroke_choices(
         shapes = _shapes(layers[0])
     else:
         return []
-    own: list[Any] = []
+    own: list[Any] = [found.layer for found in control.found_regions]
     for segmentation in control.segmentations:
         own += [segmentation.labels_layer, *segmentation.method_layers.values()]
     fitting = [

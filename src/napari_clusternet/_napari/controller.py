@@ -21,6 +21,7 @@ from napari_clusternet._napari.runner import Runner
 from napari_clusternet._napari.segmentation import Segmentation
 from napari_clusternet._napari.segmenting import Segmenting
 from napari_clusternet._napari.transfer import Transfer
+from napari_clusternet._napari.unsupervising import Unsupervising
 from napari_clusternet.clusternet import ClusterNet
 from napari_clusternet.errors import invalid
 from napari_clusternet.image import Image
@@ -59,7 +60,7 @@ def current(viewer: Any = None) -> Controller:
     return _CONTROLLERS[viewer]
 
 
-class Controller(Learning, Segmenting, Inspecting, Transfer):
+class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising):
     """Everything that the docks do, as methods.
 
     Parameters
@@ -173,6 +174,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer):
             elif layer is segmentation.strokes_layer or layer in segmentation.image_layers:
                 self.drop(segmentation, f"its layer {layer.name!r} was removed")
         self._forget_layer(layer)
+        self._forget_regions(layer)
 
     def _layer_selected(self, event: Any) -> None:
         found = self.segmentation_of(event.value)

@@ -110,7 +110,7 @@ def parse_bands(text: str) -> list[int] | None:
     return bands
 
 
-class _NoWheel(QObject):
+class NoWheel(QObject):
     """Keeps the mouse wheel, which scrolls the dock, from changing numbers on its way."""
 
     def eventFilter(self, widget: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -133,7 +133,7 @@ class ParameterForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._preset, self._filling, self._filter = "quick", False, _NoWheel(self)
+        self._preset, self._filling, self._filter = "quick", False, NoWheel(self)
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)

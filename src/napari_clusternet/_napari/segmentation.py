@@ -59,6 +59,8 @@ class Segmentation(Showing):
         How sure the result is, once asked for.
     method_layers : dict of str to napari.layers.Labels
         Results of other methods, by the method's name.
+    regions : numpy.ndarray or None
+        The regions that its clusters began as, where it was asked for that.
     message : str
         What the user should do next, in a sentence; may be empty.
     """
@@ -78,6 +80,7 @@ class Segmentation(Showing):
         self.labels_layer: Labels | None = None
         self.certainty_layer: ImageLayer | None = None
         self.method_layers: dict[str, Labels] = {}
+        self.regions: Any = None
         self.message = ""
         self._taking = False
         self._changed = changed

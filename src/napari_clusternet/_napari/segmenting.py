@@ -42,6 +42,7 @@ class Segmenting(Stroking):
         mode: Mode = SESSION.mode,
         n_clusters: int = SESSION.n_clusters,
         strokes: Labels | str | None = None,
+        regions: Any = None,
         random_state: int = 0,
     ) -> Segmentation:
         """Make an image ready for strokes; the session is opened in the background.
@@ -63,6 +64,8 @@ class Segmenting(Stroking):
         strokes : napari.layers.Labels or str, optional
             The layer to take strokes from, or "new" for a new one; by default "<image> strokes",
             made if need be.
+        regions : array-like of int, shape ([Z,] Y, X), optional
+            Regions of any method to start with instead of clusters; see `find_regions`.
 
         Returns
         -------
@@ -93,11 +96,12 @@ class Segmenting(Stroking):
             return (
                 yield from Session.open_steps(
                     image, features, threshold=threshold, mode=mode, n_clusters=n_clusters,
-                    random_state=random_state,
+                    regions=regions, random_state=random_state,
                 )
             )  # fmt: skip
 
         if not self.runner.busy:
+            segmentation.regions = regions
             self._prepare(f"Preparing {segmentation.name}", segmentation, steps, segmentation.open)
         return segmentation
 

@@ -42,7 +42,9 @@ class KMeansRegions:
 
     name: ClassVar[str] = "kmeans"
     summary: ClassVar[str] = "k-means of bands or other features"
-    advice: ClassVar[str] = "Finds pixels that look alike, wherever they are. Takes seconds; a good first try."
+    advice: ClassVar[str] = (
+        "Finds pixels that look alike, wherever they are. Takes seconds; a good first try."
+    )
     main: ClassVar[tuple[str, ...]] = ("n_clusters", "features")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = "features"
@@ -95,7 +97,9 @@ class MixtureRegions(KMeansRegions):
 
     name: ClassVar[str] = "gmm"
     summary: ClassVar[str] = "a Gaussian mixture of bands or other features"
-    advice: ClassVar[str] = "Like k-means, but groups may be of any extent and direction. Takes seconds."
+    advice: ClassVar[str] = (
+        "Like k-means, but groups may be of any extent and direction. Takes seconds."
+    )
     main: ClassVar[tuple[str, ...]] = ("n_clusters", "features")
     clusterer: ClassVar[str] = "gmm"
 

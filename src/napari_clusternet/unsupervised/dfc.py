@@ -271,7 +271,7 @@ class FSF(DFC):
     """
 
     name: ClassVar[str] = "fsf"
-    summary: ClassVar[str] = "DFC whose weight follows the labels: similarity focus"
+    summary: ClassVar[str] = "dfc that turns to likeness as regions get fewer (FSF)"
     advice: ClassVar[str] = (
         "Like dfc, but the fewer regions are left, the more their likeness counts against "
         "their smoothness. Takes as long as dfc."
@@ -299,7 +299,7 @@ class SCF(DFC):
     """
 
     name: ClassVar[str] = "scf"
-    summary: ClassVar[str] = "DFC whose weight follows the labels: continuity focus"
+    summary: ClassVar[str] = "dfc that turns to smoothness as regions get fewer (SCF)"
     advice: ClassVar[str] = (
         "Like dfc, but the fewer regions are left, the more their smoothness counts. Takes as "
         "long as dfc."

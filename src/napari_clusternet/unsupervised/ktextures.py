@@ -53,7 +53,8 @@ class KTextures:
     k : int
         Number of masks and textures, 2 to 128.
     features : {"random", "learn"} or ClusterNet
-        What images are compared by: ``"random"``, ``"learn"`` or a fitted ClusterNet of images with these bands.
+        What images are compared by: ``"random"``, ``"learn"`` or a fitted ClusterNet of images
+        with these bands.
     vgg16 : path, optional
         State dict of torchvision's VGG-16 (``.pth``, ``.safetensors``); its loss is added. 2D only.
     rgb : tuple of int

@@ -52,7 +52,9 @@ class Felzenszwalb:
 
     name: ClassVar[str] = "felzenszwalb"
     summary: ClassVar[str] = "regions grow along the weakest edges of a pixel graph"
-    advice: ClassVar[str] = "Finds connected regions with clear outlines, small ones too. Takes seconds."
+    advice: ClassVar[str] = (
+        "Finds connected regions with clear outlines, small ones too. Takes seconds."
+    )
     main: ClassVar[tuple[str, ...]] = ("scale", "min_size")
     ndims: ClassVar[tuple[int, ...]] = (2,)
     needs: ClassVar[str] = ""
@@ -106,7 +108,9 @@ class SlicMerge:
 
     name: ClassVar[str] = "slic"
     summary: ClassVar[str] = "SLIC superpixels, merged by colour"
-    advice: ClassVar[str] = "Finds connected, compact regions, and as many as you ask for. Takes seconds."
+    advice: ClassVar[str] = (
+        "Finds connected, compact regions, and as many as you ask for. Takes seconds."
+    )
     main: ClassVar[tuple[str, ...]] = ("n_regions", "n_segments")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = ""

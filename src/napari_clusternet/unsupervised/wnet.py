@@ -48,7 +48,9 @@ class WNet:
 
     name: ClassVar[str] = "wnet"
     summary: ClassVar[str] = "two U-Nets: normalised cut and reconstruction (W-Net, Xia 2017)"
-    advice: ClassVar[str] = "Learns smooth classes from which the image can be rebuilt. Takes minutes."
+    advice: ClassVar[str] = (
+        "Learns smooth classes from which the image can be rebuilt. Takes minutes."
+    )
     main: ClassVar[tuple[str, ...]] = ("k", "n_steps")
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     needs: ClassVar[str] = ""
