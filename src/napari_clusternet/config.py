@@ -77,9 +77,22 @@ class FileLimits:
     max_eager_bytes: int = 8 << 30
 
 
+@dataclass(frozen=True)
+class AutosaveLimits:
+    """What the viewer keeps of unsaved strokes in the user's data folder, in case of a crash."""
+
+    #: Seconds from a change to its file.
+    seconds: float = 2.0
+    #: Strokes of more bytes are not kept; the user is told.
+    max_file_bytes: int = 32 << 20
+    #: Files of earlier crashes that are kept; the oldest go.
+    max_files: int = 16
+
+
 CLUSTERNET = ClusterNetDefaults()
 SESSION = SessionDefaults()
 FILES = FileLimits()
+AUTOSAVE = AutosaveLimits()
 
 #: Method of `napari_clusternet.unsupervised` where none is named.
 UNSUPERVISED_METHOD = "fsf"

@@ -96,3 +96,4 @@ def test_the_menus_are_there(make_napari_viewer_proxy: Any) -> None:
     assert any("without strokes" in title for title in titles("napari/layers/segment"))
     assert any("Clusters" in title for title in titles("napari/layers/classify"))
     assert any("Apply and export" in title for title in titles("napari/file/io_utilities"))
+    assert any("Recover unsaved" in title for title in titles("napari/file/io_utilities"))

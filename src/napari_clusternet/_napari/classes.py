@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from typing import Any
 
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
@@ -49,6 +50,13 @@ class ClassList:
     def colours(self) -> dict[int, Colour]:
         """Class -> (red, green, blue), 0..1."""
         return dict(enumerate(self._colours, start=1))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Names and colours as files hold them."""
+        return [
+            {"name": name, "colour": list(colour)}
+            for name, colour in zip(self._names, self._colours, strict=True)
+        ]
 
     def add(self, name: str = "") -> int:
         """Add a class; return its number."""

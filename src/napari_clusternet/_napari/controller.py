@@ -17,6 +17,7 @@ from psygnal import Signal
 from napari_clusternet._napari.classes import ClassList
 from napari_clusternet._napari.inspecting import Inspecting
 from napari_clusternet._napari.learning import Learning
+from napari_clusternet._napari.recovering import Recovering
 from napari_clusternet._napari.runner import Runner
 from napari_clusternet._napari.segmentation import Segmentation
 from napari_clusternet._napari.segmenting import Segmenting
@@ -60,7 +61,7 @@ def current(viewer: Any = None) -> Controller:
     return _CONTROLLERS[viewer]
 
 
-class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising):
+class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Recovering):
     """Everything that the docks do, as methods.
 
     Parameters
@@ -112,6 +113,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising):
         viewer.layers.events.removed.connect(self._layer_removed)
         viewer.layers.selection.events.active.connect(self._layer_selected)
         self._start_inspecting()
+        self._start_keeping()
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if window is not None:
             window.destroyed.connect(lambda *_: self.close())
@@ -174,6 +176,8 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising):
             elif layer is segmentation.strokes_layer or layer in segmentation.image_layers:
                 self.drop(segmentation, f"its layer {layer.name!r} was removed")
         self._forget_layer(layer)
+        if isinstance(layer, Labels):
+            self.autosave.unwatch(layer)
         self._forget_regions(layer)
 
     def _layer_selected(self, event: Any) -> None:
@@ -209,9 +213,12 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising):
 
     def close(self) -> None:
         """Stop all work and follow the viewer no more; called when its window closes."""
+        if self.closed:
+            return
         self.closed = True
         self.runner.close()
         self._stop_inspecting()
+        self._stop_keeping()
         for segmentation in self.segmentations:
             segmentation.stop()
         self.segmentations.clear()

@@ -132,8 +132,13 @@ class Exporting:
         refuse_existing(target, overwrite)
         return self._write(f"Writing {target.name}", write)
 
-    def _write(self: Controller, title: str, write: Callable[[], list[Path]]) -> bool:
-        """Write files in the background."""
+    def _write(
+        self: Controller,
+        title: str,
+        write: Callable[[], list[Path]],
+        then: Callable[[], object] = lambda: None,
+    ) -> bool:
+        """Write files in the background; call `then` once they are there."""
 
         def steps() -> Generator[Progress, None, list[Path]]:
             yield Progress("writing", 0, 1)
@@ -141,6 +146,7 @@ class Exporting:
 
         def done(paths: list[Path]) -> None:
             shown = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files in {paths[0].parent}"
+            then()
             show_info(f"Written: {shown}")
             self.transferred.emit([Outcome(path.name, path) for path in paths])
 

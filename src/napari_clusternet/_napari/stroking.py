@@ -90,6 +90,7 @@ class Stroking:
         """Bind the keys of a strokes layer, and say so if painting on it is slow."""
         layer = segmentation.strokes_layer
         self._bind_keys(layer)
+        self._keep_strokes(segmentation)
         if segmentation.strokes_are_slow and layer.data.size > SLOW_PIXELS:
             show_info(
                 f"The strokes in {layer.name!r} are {layer.data.dtype}. Painting is quicker with "

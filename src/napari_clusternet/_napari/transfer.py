@@ -58,11 +58,13 @@ class Transfer(Exporting):
         if target.suffix != SESSION_SUFFIX:
             remedy = f"Name it {target.stem or 'session'}{SESSION_SUFFIX}"
             invalid("path", str(path), "not the suffix of a session", remedy)
-        colours = self.classes.colours
-        classes = [{"name": name, "colour": list(map(float, colours[k]))}
-                   for k, name in self.classes.names.items()]  # fmt: skip
-        snapshot = take_snapshot(session, {"classes": classes})
-        return self._write(f"Saving {target.name}", lambda: [snapshot.write(target)])
+        snapshot = take_snapshot(session, {"classes": self.classes.as_json()})
+        layer = self.active.strokes_layer
+        version = self.autosave.version(layer)
+        return self._write(
+            f"Saving {target.name}", lambda: [snapshot.write(target)],
+            lambda: self.autosave.saved(layer, version),
+        )  # fmt: skip
 
     def open_session(
         self: Controller, path: PathLike, layers: Sequence[Layer] | Layer | None = None
@@ -136,6 +138,7 @@ class Transfer(Exporting):
             layer = self._add_layer(labels_layer_data(strokes, session.image, name, names))
         segmentation = self._segmentation(session.image, layers, layer)
         segmentation.open(session)
+        self.autosave.saved(layer, self.autosave.version(layer))
         return segmentation
 
     def _take_classes(self: Controller, extra: dict[str, Any]) -> None:

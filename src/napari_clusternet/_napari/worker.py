@@ -38,7 +38,7 @@ class _Closing(BaseException):
     """The window is gone; raised in the worker's thread in the middle of a step."""
 
 
-class _Post(QObject):
+class Post(QObject):
     """Carries news from one thread to the one that this object lives in."""
 
     posted = QtSignal(object)
@@ -82,7 +82,7 @@ class Worker:
         self._go, self._stop, self._closed = threading.Event(), threading.Event(), False
         self._go.set()
         self._warned: set[str] = set()
-        self._post = _Post()
+        self._post = Post()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
 
     @property

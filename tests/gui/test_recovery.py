@@ -1,0 +1,320 @@
+"""Strokes outlive the program: kept while they are painted, offered after a crash, else gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_clusternet._napari import unsaved
+from napari_clusternet._napari.autosave import Autosave
+from napari_clusternet._napari.controller import Controller, current
+from napari_clusternet.config import AutosaveLimits
+from napari_clusternet.errors import FileFormatError
+from napari_clusternet.stroke_file import Strokes
+
+OPTIONS: dict[str, Any] = {"features": "bands", "n_clusters": 8}
+SHAPE = (40, 50)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_clusternet._napari.autosave.AUTOSAVE", AutosaveLimits(seconds=0.02))
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Any]) -> Any:
+    return make_napari_viewer()
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 200, SHAPE).astype(np.uint8)
+
+
+def painted() -> np.ndarray:
+    strokes = np.zeros(SHAPE, np.uint8)
+    strokes[3, 2:20], strokes[30, 10:30] = 1, 2
+    return strokes
+
+
+def paint(layer: Any, strokes: np.ndarray) -> None:
+    where = np.nonzero(strokes)
+    layer.data_setitem(where, strokes[where])
+
+
+def kept() -> dict[str, np.ndarray]:
+    """What is in the user's folder: strokes by the name of what they are on."""
+    found = [Strokes.load(file) for file in unsaved.root().glob("*/*.strokes")]
+    return {about["name"]: strokes.array() for strokes, about in found}
+
+
+def wait_for(qtbot: Any, name: str, strokes: np.ndarray) -> None:
+    qtbot.waitUntil(lambda: np.array_equal(kept().get(name, 0), strokes), timeout=20_000)
+
+
+def opened(control: Controller, qtbot: Any, layer: Any) -> Any:
+    segmentation = control.segment(layer, **OPTIONS)
+    qtbot.waitUntil(lambda: segmentation.session is not None, timeout=60_000)
+    return segmentation
+
+
+def left_behind(name: str = "scene", image: dict[str, Any] | None = None) -> Path:
+    """Make what a crash leaves."""
+    folder = unsaved.root() / f"1-{len(list(unsaved.root().glob('*')))}"
+    folder.mkdir(parents=True)
+    classes = [{"name": "water", "colour": [0, 0, 1]}, {"name": "land", "colour": [0, 1, 0]}]
+    about = {"name": name, "classes": classes, "settings": {}}
+    about |= {} if image is None else {"image": image}
+    Strokes.of(painted()).save(folder / "scene-0.strokes", about)
+    (folder / "lock").touch()
+    return folder / "scene-0.strokes"
+
+
+# ---- kept while they are painted -----------------------------------------------------------------
+
+
+def test_every_way_of_painting_is_kept(viewer: Any, qtbot: Any) -> None:
+    control = current(viewer)
+    segmentation = control.segment(viewer.add_image(picture(), name="scene"), **OPTIONS)
+    layer = segmentation.strokes_layer
+    paint(layer, painted())  # before there is a session
+    wait_for(qtbot, "scene", painted())
+    qtbot.waitUntil(lambda: segmentation.session is not None, timeout=60_000)
+    layer.undo()
+    qtbot.waitUntil(lambda: kept() == {}, timeout=20_000)  # nothing to keep
+    layer.redo()
+    wait_for(qtbot, "scene", painted())
+    layer.data = painted() // 2
+    wait_for(qtbot, "scene", painted() // 2)
+
+
+def test_a_clean_end_leaves_nothing(viewer: Any, qtbot: Any) -> None:
+    control = current(viewer)
+    paint(opened(control, qtbot, viewer.add_image(picture(), name="a")).strokes_layer, painted())
+    wait_for(qtbot, "a", painted())
+    viewer.close()
+    assert list(unsaved.root().iterdir()) == []
+
+
+def test_saving_the_session_is_enough_until_the_next_stroke(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
+    control = current(viewer)
+    layer = opened(control, qtbot, viewer.add_image(picture(), name="a")).strokes_layer
+    paint(layer, painted())
+    wait_for(qtbot, "a", painted())
+    control.save_session(tmp_path / "a.clusternet")
+    assert control.runner.wait(30)
+    assert kept() == {}
+    control.open_session(tmp_path / "a.clusternet")
+    assert control.runner.wait(30)
+    qtbot.wait(150)
+    assert kept() == {}  # an opened session has nothing that its file has not
+    more = painted()
+    more[20, 5:9] = 1
+    paint(control.strokes_layer, more)
+    wait_for(qtbot, "a", more)
+
+
+def test_strokes_painted_while_the_session_is_saved_are_kept(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
+    control = current(viewer)
+    layer = opened(control, qtbot, viewer.add_image(picture(), name="a")).strokes_layer
+    paint(layer, painted())
+    wait_for(qtbot, "a", painted())
+    control.save_session(tmp_path / "a.clusternet")
+    more = painted()
+    more[20, 5:9] = 1
+    paint(layer, more)
+    assert control.runner.wait(30)
+    wait_for(qtbot, "a", more)
+
+
+def test_a_strokes_layer_deleted_by_mistake_stays_until_the_end(viewer: Any, qtbot: Any) -> None:
+    control = current(viewer)
+    layer = opened(control, qtbot, viewer.add_image(picture(), name="a")).strokes_layer
+    paint(layer, painted())
+    viewer.layers.remove(layer)
+    wait_for(qtbot, "a", painted())
+
+
+@pytest.mark.parametrize("reason", ["disk", "size"])
+def test_what_cannot_be_kept_is_said_once(
+    viewer: Any, qtbot: Any, told: list[str], monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    if reason == "size":
+        limits = AutosaveLimits(seconds=0.02, max_file_bytes=9)  # one run
+        monkeypatch.setattr("napari_clusternet._napari.autosave.AUTOSAVE", limits)
+    else:
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Strokes, "save", full)
+    control = current(viewer)
+    layer = opened(control, qtbot, viewer.add_image(picture(), name="a")).strokes_layer
+    for column in (5, 15, 25):
+        strokes = painted()
+        strokes[:, column] = 1
+        paint(layer, strokes)
+        qtbot.wait(120)
+    said = [text for text in told if "not kept in case of a crash" in text]
+    assert len(said) == 1
+    assert ("No space left" if reason == "disk" else "they take") in said[0]
+    assert kept() == {}
+    np.testing.assert_array_equal(layer.data, strokes)
+
+
+def test_two_viewers_keep_their_own(make_napari_viewer: Callable[..., Any], qtbot: Any) -> None:
+    one, two = make_napari_viewer(), make_napari_viewer()
+    for name, viewer in (("a", one), ("b", two)):
+        segmentation = opened(current(viewer), qtbot, viewer.add_image(picture(), name=name))
+        paint(segmentation.strokes_layer, painted())
+    wait_for(qtbot, "a", painted())
+    wait_for(qtbot, "b", painted())
+    assert current(one).unsaved == []  # the other one still runs
+    two.close()
+    assert list(kept()) == ["a"]
+
+
+# ---- after a crash -------------------------------------------------------------------------------
+
+
+def test_offered_at_the_next_start_and_back_on_their_image(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, told: list[str]
+) -> None:
+    from napari_clusternet.image import Image
+    from napari_clusternet.session_image import describe_image
+
+    record = describe_image(Image.from_array(picture(), spacing=(2, 3)))
+    file = left_behind(image=record)
+    viewer = make_napari_viewer()
+    viewer.add_image(picture(1), name="another")
+    image = viewer.add_image(picture(), name="renamed", scale=(2, 3))
+    control = current(viewer)
+    assert "were not saved" in told[-1]
+    assert control.unsaved == [file]
+    assert control.recover()
+    assert control.runner.wait(30)
+    layer = viewer.layers["renamed strokes"]
+    np.testing.assert_array_equal(layer.data, painted())
+    assert control.classes.names == {1: "water", 2: "land"}
+    qtbot.waitUntil(lambda: control.unsaved == [], timeout=20_000)  # kept in its own folder now
+    wait_for(qtbot, "scene", painted())
+    segmentation = opened(control, qtbot, image)
+    assert segmentation.strokes_layer is layer
+    assert set(np.unique(segmentation.session.labels)) == {1, 2}
+    viewer.close()
+    assert list(unsaved.root().iterdir()) == []
+
+
+def test_without_the_image_the_strokes_are_shown_all_the_same(
+    viewer: Any, qtbot: Any, told: list[str]
+) -> None:
+    left_behind(image={"source": "/gone/scene.tif", "affine": np.diag([2, 3, 1]).tolist(),
+                       "units": ["pixel", "pixel"], "crs": "EPSG:32621"})  # fmt: skip
+    left_behind("odd", image={"affine": "nonsense"})
+    control = current(viewer)
+    control.recover()
+    assert control.runner.wait(30)
+    layer = viewer.layers["scene strokes"]
+    assert layer.extent.step.tolist() == [2, 3]
+    assert layer.metadata["crs"] == "EPSG:32621"
+    for name in ("scene strokes", "odd strokes"):
+        np.testing.assert_array_equal(viewer.layers[name].data, painted())
+    assert "Recovered" in told[-1]
+
+
+def test_a_damaged_file_is_told_and_stays_the_rest_comes_back(
+    viewer: Any, qtbot: Any, told: list[str]
+) -> None:
+    broken, _ = left_behind("broken"), left_behind("good")
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(FileFormatError):
+        Strokes.load(broken)
+    before = broken.read_bytes()
+    control = current(viewer)
+    control.recover()
+    assert control.runner.wait(30)
+    assert [layer.name for layer in viewer.layers] == ["good strokes"]
+    assert str(broken) in told[-1]
+    assert broken.read_bytes() == before
+    control.discard()
+    assert control.unsaved == []
+    assert not control.recover()
+
+
+def test_only_so_many_are_kept(viewer: Any) -> None:
+    files = [left_behind(f"image {i}") for i in range(20)]
+    for i, file in enumerate(files):
+        os.utime(file, (i, i))
+    assert current(viewer).unsaved == files[:3:-1]  # the newest 16, newest first
+    assert not any(file.exists() for file in files[:4])
+
+
+CHILD = """
+    import os, signal, sys
+    import napari, numpy as np
+    from qtpy.QtCore import QTimer
+    sys.path.insert(0, sys.argv[1])
+    from test_recovery import OPTIONS, kept, paint, painted, picture
+    from napari_clusternet._napari.controller import current
+    viewer = napari.Viewer(show=True)
+    control = current(viewer)
+    segmentation = control.segment(viewer.add_image(picture(), name="scene"), **OPTIONS)
+    paint(segmentation.strokes_layer, painted())
+    def end():
+        if not np.array_equal(kept().get("scene", 0), painted()):
+            return
+        print("kept", flush=True)
+        if sys.argv[2] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[2] == "crash":
+            os.abort()
+        viewer.close()
+    timer = QTimer()
+    timer.timeout.connect(end)
+    timer.start(50)
+    napari.run()
+"""
+
+
+@pytest.mark.parametrize("end", ["kill", "close"])
+def test_row_34_strokes_outlive_a_killed_program(
+    tmp_path: Path, make_napari_viewer: Callable[..., Any], end: str
+) -> None:
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(Path(__file__).parent), end],
+        env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == ["kept"], done.stderr
+    folder = tmp_path / "napari-clusternet" / "unsaved"
+    if end == "close":
+        assert done.returncode == 0, done.stderr
+        assert list(folder.iterdir()) == []
+        return
+    assert done.returncode == -signal.SIGKILL
+    unsaved.root().parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(unsaved.root())
+    viewer = make_napari_viewer()
+    viewer.add_image(picture(), name="scene")
+    control = current(viewer)
+    control.recover()
+    assert control.runner.wait(30)
+    np.testing.assert_array_equal(viewer.layers["scene strokes"].data, painted())
+
+
+def test_nothing_is_made_before_there_are_strokes(viewer: Any) -> None:
+    assert current(viewer).unsaved == []
+    assert isinstance(current(viewer).autosave, Autosave)
+    assert not unsaved.root().exists()
