@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -150,7 +151,10 @@ def _check_header(path: Path) -> None:
     """Refuse a header that cannot be ours before anything is allocated for it."""
     remedy = "Give a file written by this program; if it was, save or download it again"
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            _refuse(path, "it is not a file", remedy)
+        size = status.st_size
         with path.open("rb") as stream:
             start = stream.read(9)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,7 +40,7 @@ class _ZarrArray(FileArray):
     def read(self, region: Slices) -> npt.NDArray[Any]:
         import zarr
 
-        array = OPENED.get(self, lambda: zarr.open_array(str(self.path), mode="r"))
+        array = OPENED.get(self, lambda: zarr.open_array(_closed_store(self.path), mode="r"))
         return np.asarray(array[region])
 
 
@@ -119,6 +120,25 @@ class OmeZarrFormat:
 def _names(extra: Mapping[str, Any], image: Image) -> tuple[str, ...]:
     names = tuple(extra.get("channels", ()))
     return names if len(names) == image.n_bands else image.band_names
+
+
+@cache
+def _closed_store_class() -> Any:
+    from zarr.storage import LocalStore
+
+    class ClosedStore(LocalStore):
+        """A folder of files that are all really inside it: chunks may be links to anywhere."""
+
+        async def get(self, key: str, *rest: Any, **options: Any) -> Any:
+            if not (self.root / key).resolve().is_relative_to(self.root):
+                refuse(self.root, f"its chunk {key!r} links outside the store", "Do not trust it")
+            return await super().get(key, *rest, **options)
+
+    return ClosedStore
+
+
+def _closed_store(folder: Path) -> Any:
+    return _closed_store_class()(folder.resolve(), read_only=True)
 
 
 def _array_file(folder: Path) -> Path:

@@ -113,6 +113,8 @@ def local_path(source: str | os.PathLike[str]) -> Path:
     ------
     MissingFileError
         If there is none; it is a `FileNotFoundError` too.
+    FileFormatError
+        If it is neither a file nor a folder.
     """
     text = os.fspath(source)
     if "://" in text:
@@ -124,6 +126,8 @@ def local_path(source: str | os.PathLike[str]) -> Path:
         raise MissingFileError(f"source={text[:200]!r}: not a file name ({error})") from error
     if not found:
         invalid("source", text, "there is no such file", "Check the path", error=MissingFileError)
+    if not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever
+        refuse(path, "neither a file nor a folder", "Give a file or an OME-Zarr folder")
     return path.resolve()
 
 
