@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
@@ -20,6 +21,22 @@ HIGHLIGHT = (1.0, 0.0, 1.0, 1.0)
 DIM = (0.0, 0.0, 0.0, 1.0)
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 _OPACITY = 0.75
+
+
+class _FewColours(DirectLabelColormap):
+    """Colours of a few labels, looked up at once.
+
+    napari asks for the colour of each of the 65536 ids that a 16-bit layer may hold, one by one in
+    Python; that would be most of the time from a selection to its highlight.
+    """
+
+    def _map_without_cache(self, values: Any) -> Any:
+        table = np.empty((np.iinfo(np.uint16).max + 1, 4), np.float32)
+        table[:] = self.default_color
+        for label, colour in self.color_dict.items():
+            if label is not None:
+                table[label] = colour
+        return table[values]
 
 
 class ClusterLayer:
@@ -54,9 +71,9 @@ class ClusterLayer:
         layer = self._ready()
         others, own = (DIM, _CLEAR) if isolate else (_CLEAR, HIGHLIGHT)
         colours: dict[int | None, Any] = {None: others, 0: others}
-        layer.colormap = DirectLabelColormap(color_dict=colours | dict.fromkeys(selected, own))
-        self._for_selection = self._for_selection or not layer.visible
-        layer.visible = True
+        layer.colormap = _FewColours(color_dict=colours | dict.fromkeys(selected, own))
+        if not layer.visible:  # setting it draws the layer anew, even if it was visible
+            self._for_selection = layer.visible = True
 
     def show_all(self, visible: bool) -> None:
         """Show all clusters in distinct colours, or none; a selection goes before."""
