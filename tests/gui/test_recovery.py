@@ -162,8 +162,8 @@ def test_what_cannot_be_kept_is_said_once(
         monkeypatch.setattr(Strokes, "save", full)
     control = current(viewer)
     layer = opened(control, qtbot, viewer.add_image(picture(), name="a")).strokes_layer
+    strokes = painted()
     for column in (5, 15, 25):
-        strokes = painted()
         strokes[:, column] = 1
         paint(layer, strokes)
         qtbot.wait(120)

@@ -208,3 +208,11 @@ def test_read_labels_checks_place_and_values(tmp_path: Path) -> None:
         read_labels(tmp_path / "half.npy")
     np.save(tmp_path / "whole.npy", np.full((6, 7), 2.0))
     assert read_labels(tmp_path / "whole.npy").max() == 2
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".nii.gz", ".zarr"])
+def test_a_volume_of_one_slice_comes_back(tmp_path: Path, suffix: str) -> None:
+    volume = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
+    image = Image.from_array(volume, axes="ZYX", spacing=(4, 2, 2), units="millimeter")
+    path = write_labels(tmp_path / f"a{suffix}", volume, like=image)
+    np.testing.assert_array_equal(read_labels(path, like=image), volume)

@@ -121,8 +121,7 @@ def read_labels(path: str | os.PathLike[str], like: Any = None) -> Labels:
     values = np.asarray(image.data)[0]
     if like is not None:
         grid = open_image(like)
-        if values.ndim == grid.ndim + 1 and values.shape[0] == 1:
-            values = values[0]
+        values = _as_slices(values, grid.shape)
         _check_place(image, values, grid, file)
     return check_labels(values, "path", str(file))
 
@@ -192,7 +191,7 @@ def _check_written(writer: Format, temporary: Path, labels: Labels, target: Path
     problem = "it does not read back as written; the disk may be full"
     try:
         found = writer.open(temporary, OpenOptions(generic_axis="Z", strict=True)).data
-        equal = np.array_equal(np.asarray(found)[0], labels)
+        equal = np.array_equal(_as_slices(np.asarray(found)[0], labels.shape), labels)
     except (FileFormatError, InputError) as error:
         raise FileFormatError(
             f"path={os.fspath(target)!r}: {problem} ({error}). Nothing was changed; free space"
@@ -201,6 +200,13 @@ def _check_written(writer: Format, temporary: Path, labels: Labels, target: Path
         forget(temporary)
     if not equal:
         refuse(target, problem, "Nothing was changed; free space and write again")
+
+
+def _as_slices(values: Labels, shape: tuple[int, ...]) -> Labels:
+    """Return values as `shape` has them: a volume of one slice is a picture in some formats."""
+    if values.ndim == len(shape) + 1 and values.shape[0] == 1:
+        return values[0]
+    return values[None] if values.ndim == len(shape) - 1 and shape[0] == 1 else values
 
 
 def _check_place(image: Image, values: Labels, grid: Image, file: Path) -> None:
