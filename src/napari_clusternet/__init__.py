@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_clusternet.io.labels import read_labels, write_labels
     from napari_clusternet.io.opening import open_image
     from napari_clusternet.io.polygons import write_polygons
+    from napari_clusternet.scaling.apply import apply
     from napari_clusternet.session import Session
 
     __version__: str
@@ -30,6 +31,7 @@ _HOMES = {
     "ClusterNet": "napari_clusternet.clusternet",
     "Image": "napari_clusternet.image",
     "Session": "napari_clusternet.session",
+    "apply": "napari_clusternet.scaling.apply",
     "current": "napari_clusternet._napari.controller",
     "methods": "napari_clusternet.api.listing",
     "open_image": "napari_clusternet.io.opening",
@@ -46,6 +48,7 @@ __all__ = [
     "Image",
     "Session",
     "__version__",
+    "apply",
     "current",
     "methods",
     "open_image",

@@ -115,7 +115,6 @@ def test_nifti_codes_and_unknown_units_return(tmp_path: Path) -> None:
     [
         ("a.tif", grid(VOLUME[1:, 1:] @ TURN), "TIFF cannot carry a rotated"),
         ("a.zarr", grid(VOLUME[1:, 1:] @ TURN), "OME-Zarr cannot carry a rotated"),
-        ("a.zarr", grid(VOLUME[1:, 1:], crs="EPSG:4326"), "OME-Zarr cannot carry a CRS"),
         ("a.nii", grid(VOLUME[1:, 1:], crs="EPSG:4326"), "NIfTI cannot carry a CRS"),
         ("a.nii", grid(VOLUME, "degree"), "NIfTI cannot carry the units"),
         ("a.tif", grid(VOLUME, "parsec"), "OME-TIFF cannot carry the unit 'parsec'"),
@@ -208,6 +207,15 @@ def test_read_labels_checks_place_and_values(tmp_path: Path) -> None:
         read_labels(tmp_path / "half.npy")
     np.save(tmp_path / "whole.npy", np.full((6, 7), 2.0))
     assert read_labels(tmp_path / "whole.npy").max() == 2
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("crs", ["EPSG:32621", 'PROJCS["somewhere"]'])
+def test_ome_zarr_keeps_the_crs(tmp_path: Path, version: str, crs: str) -> None:
+    like = grid(np.diag([-10.0, 10.0, 1.0]), "metre", crs, {"ome-zarr": version})
+    image = open_image(write_labels(tmp_path / "a.zarr", some_labels(like), like))
+    assert image.crs == crs
+    assert image.affine.tolist() == like.affine.tolist()
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".nii.gz", ".zarr"])

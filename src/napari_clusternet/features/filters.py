@@ -281,4 +281,8 @@ def _moments(
 
 
 def _n_threads() -> int:
+    """Threads as OMP_NUM_THREADS has it, by which processes share a machine; else every core."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit():
+        return max(1, int(told))
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)

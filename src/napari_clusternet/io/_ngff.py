@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,20 @@ def _transformation(
     return (values, np.zeros(ndim)) if kind == "scale" else (np.ones(ndim), values)
 
 
-def image_metadata(like: Image, class_names: dict[int, str]) -> dict[str, Any]:
-    """Return metadata of a one-level label image on `like`'s grid; warn of what is lost."""
+def image_metadata(
+    like: Image, class_names: dict[int, str], levels: Sequence[tuple[int, ...]]
+) -> dict[str, Any]:
+    """Return metadata of a label image on `like`'s grid; warn of what is lost.
+
+    Parameters
+    ----------
+    like : Image
+        Gives the grid.
+    class_names : dict of int to str
+        Names by label.
+    levels : sequence of tuple of int
+        Pixels of `like`, per axis, that are one pixel of each level.
+    """
     linear = like.affine[:-1, :-1]
     scale = np.diag(linear)
     if not np.allclose(linear, np.diag(scale)):
@@ -125,22 +137,37 @@ def image_metadata(like: Image, class_names: dict[int, str]) -> dict[str, Any]:
             "Only pixel sizes and origin were written; use .nii.gz or, with a CRS, GeoTIFF",
         )  # fmt: skip
         scale = np.asarray(like.spacing)
-    if like.crs is not None:
-        loses("a CRS", "OME-Zarr", "Write a .tif to keep it")
     axes = []
     for name, unit in zip("zyx"[-like.ndim :], like.units, strict=True):
         named = {} if unit_name(unit) == "pixel" else {"unit": _ngff_unit(unit)}
         axes.append({"name": name, "type": "space", **named})
-    steps = [
-        {"type": "scale", "scale": [float(s) for s in scale]},
-        {"type": "translation", "translation": [float(t) for t in like.affine[:-1, -1]]},
-    ]
+    datasets = []
+    for level, factor in enumerate(map(np.asarray, levels)):
+        # index 0 is a pixel's centre: that of a coarse one lies between those that it stands for
+        origin = like.affine[:-1, -1] + scale * (factor - 1) / 2
+        steps = [
+            {"type": "scale", "scale": [float(s) for s in scale * factor]},
+            {"type": "translation", "translation": [float(t) for t in origin]},
+        ]
+        datasets.append({"path": str(level), "coordinateTransformations": steps})
     label: dict[str, Any] = {}
     if class_names:
         label["properties"] = [{"label-value": k, "class": v} for k, v in class_names.items()]
-    datasets = [{"path": "0", "coordinateTransformations": steps}]
     scales = {"name": "labels", "axes": axes, "datasets": datasets}
     return {"multiscales": [scales], "image-label": label}
+
+
+def crs_attributes(crs: str | None) -> dict[str, str]:
+    """Return the attributes of a group that name a CRS, as GeoZarr's ``proj`` convention has it."""
+    if crs is None:
+        return {}
+    return {"proj:code" if crs.upper().startswith("EPSG:") else "proj:wkt2": crs}
+
+
+def crs_of(attributes: Mapping[str, Any]) -> str | None:
+    """Return the CRS that a group's attributes name."""
+    named = attributes.get("proj:code") or attributes.get("proj:wkt2")
+    return named if isinstance(named, str) else None
 
 
 def _ngff_unit(unit: str) -> str:

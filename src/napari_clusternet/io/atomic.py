@@ -50,7 +50,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the system refuses to write (disk full, no permission); the message names `path`.
     """
     target = Path(path)
-    _check_target(target)
+    check_target(target)
     with _only_writer(target) as prefix, _put(target, prefix) as temporary:
         yield temporary
 
@@ -83,9 +83,7 @@ def _put(target: Path, prefix: str) -> Iterator[Path]:
     temporary = target.with_name(f"{prefix}{secrets.token_hex(6)}{_suffix(target)}")
     try:
         yield temporary
-        _sync(temporary)
-        _put_in_place(temporary, target)
-        _sync_folder(target.parent)
+        put_in_place(temporary, target)
     except OSError as error:
         if isinstance(error, ClusterNetError):
             raise
@@ -99,6 +97,29 @@ def _put(target: Path, prefix: str) -> Iterator[Path]:
         remove(temporary)
 
 
+def put_in_place(result: Path, target: Path) -> None:
+    """Give a complete file or folder its final name, after it was forced to the disk.
+
+    Parameters
+    ----------
+    result : pathlib.Path
+        On the same file system as `target`. Where both are folders that are exchanged in one
+        step, it then holds what was there before.
+    target : pathlib.Path
+        The final name.
+
+    Raises
+    ------
+    FileFormatError
+        If `target` is of the other kind (file, folder).
+    OSError
+        If the system refuses.
+    """
+    _sync(result)
+    _put_in_place(result, target)
+    _sync_folder(target.parent)
+
+
 def remove(path: Path) -> None:
     """Delete a file or folder if it exists; never follow a link."""
     if path.is_dir() and not path.is_symlink():
@@ -108,7 +129,14 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Check that a name may be written.
+
+    Raises
+    ------
+    FileFormatError
+        If its folder is missing, or it is read-only.
+    """
     if not target.parent.is_dir():
         invalid(
             "path", str(target), f"there is no folder {str(target.parent)!r}", "Create it first",

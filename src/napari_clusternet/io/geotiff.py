@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -127,17 +127,65 @@ class GeoTiffFormat:
         self, path: Path, labels: npt.NDArray[Any], like: Image, class_names: dict[int, str]
     ) -> None:
         """Write one band, tiled and deflated, nodata 0: label 0 is a pixel without a class."""
-        rasterio = _rasterio()
-        profile = {
-            "driver": "GTiff", "count": 1, "dtype": labels.dtype.name, "nodata": 0,
-            "height": labels.shape[0], "width": labels.shape[1], "crs": _parsed_crs(like.crs),
-            "transform": _geotransform(like), "compress": "deflate",
-            "tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER",
-        }  # fmt: skip
-        with rasterio.open(path, "w", **profile) as dataset:
-            dataset.write(labels, 1)
-            dataset.set_band_description(1, "labels")
-            dataset.update_tags(1, **{f"CLASS_{k}": name for k, name in class_names.items()})
+        with create_labels_tiff(path, labels.dtype, like, class_names) as write:
+            write(labels, (slice(0, labels.shape[0]), slice(0, labels.shape[1])))
+
+
+@contextmanager
+def create_labels_tiff(
+    path: Path, dtype: npt.DTypeLike, like: Image, class_names: dict[int, str]
+) -> Iterator[Callable[[npt.NDArray[Any], tuple[slice, ...]], None]]:
+    """Create a GeoTIFF of labels and yield what writes a region of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; replaced if it exists.
+    dtype : dtype
+        Of the labels.
+    like : Image
+        Gives shape, transform and CRS.
+    class_names : dict of int to str
+        Names by label.
+    """
+    rasterio = _rasterio()
+    from rasterio.windows import Window
+
+    profile = {
+        "driver": "GTiff", "count": 1, "dtype": np.dtype(dtype).name, "nodata": 0,
+        "height": like.shape[0], "width": like.shape[1], "crs": _parsed_crs(like.crs),
+        "transform": _geotransform(like), "compress": "deflate",
+        "tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    with _little_cache(), rasterio.open(path, "w", **profile) as dataset:
+        dataset.set_band_description(1, "labels")
+        dataset.update_tags(1, **{f"CLASS_{k}": name for k, name in class_names.items()})
+        yield lambda labels, region: dataset.write(labels, 1, window=Window.from_slices(*region))
+
+
+def copy_as_cog(path: Path, result: Path) -> None:
+    """Copy a GeoTIFF of labels as a cloud-optimised one, with overviews that mix no labels.
+
+    Raises
+    ------
+    FileFormatError
+        If it cannot be written.
+    """
+    _rasterio()
+    import rasterio.shutil
+
+    options = {"COMPRESS": "DEFLATE", "BLOCKSIZE": 512, "BIGTIFF": "IF_SAFER",
+               "OVERVIEW_RESAMPLING": "NEAREST", "OVERVIEWS": "IGNORE_EXISTING"}  # fmt: skip
+    result.unlink(missing_ok=True)
+    with reading(path), _little_cache():
+        rasterio.shutil.copy(path, result, driver="COG", **options)
+
+
+@contextmanager
+def _little_cache() -> Iterator[None]:
+    """Keep GDAL from caching a share of the machine's memory: what is written is not read again."""
+    with _rasterio().Env(GDAL_CACHEMAX=64 << 20):
+        yield
 
 
 def _fields(

@@ -76,7 +76,7 @@ def write_labels(
             "labels", values, f"the image {grid.name!r} has the shape {grid.shape}",
             "Give labels of that shape",
         )  # fmt: skip
-    writer = _writer(target, grid)
+    writer = label_writer(target, grid)
     names = _class_names(class_names)
     if target.exists() and not overwrite:
         refuse(target, "it exists", "Choose another name, or pass overwrite=True")
@@ -168,7 +168,14 @@ def _writing(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _writer(target: Path, grid: Image) -> Format:
+def label_writer(target: Path, grid: Image) -> Format:
+    """Return the format that labels on the grid of `grid` are written in, judged by the suffix.
+
+    Raises
+    ------
+    FileFormatError
+        If none writes labels under this suffix.
+    """
     name = target.name.lower()
     formats = all_formats()
     fitting = [f for f in formats if f.writes and name.endswith(f.suffixes)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from napari_clusternet.image import Image
 from napari_clusternet.io._ngff import (
     axis_letters,
+    crs_attributes,
+    crs_of,
     grid_of,
     image_metadata,
     multiscales_of,
@@ -63,7 +65,8 @@ class OmeZarrFormat:
             node = zarr.open(str(path), mode="r")
             if isinstance(node, zarr.Array):
                 return self._open_array(path, node, options)
-            found = multiscales_of(node.attrs.asdict())
+            attributes = node.attrs.asdict()
+            found = multiscales_of(attributes)
             if found is None:
                 inside = ", ".join(sorted(node.keys())[:20]) or "nothing"
                 refuse(path, f"a zarr group without an OME-Zarr image; it holds: {inside}",
@@ -77,8 +80,9 @@ class OmeZarrFormat:
                 image = _image(path, source, native, letters, options)
                 grid = grid_of(path, scales, dataset, image, letters, options)
                 images.append(replace(image, **grid))
-        finest = replace(images[0], extra=extra, band_names=_names(extra, images[0]))
-        coarser = [replace(i, band_names=finest.band_names, extra=extra) for i in images[1:]]
+        common: dict[str, Any] = {"extra": extra, "crs": crs_of(attributes)}
+        finest = replace(images[0], band_names=_names(extra, images[0]), **common)
+        coarser = [replace(i, band_names=finest.band_names, **common) for i in images[1:]]
         return replace(finest, levels=(finest, *coarser)) if coarser else finest
 
     def _open_array(self, path: Path, array: Any, options: OpenOptions) -> Image:
@@ -93,28 +97,68 @@ class OmeZarrFormat:
         self, path: Path, labels: npt.NDArray[Any], like: Image, class_names: dict[int, str]
     ) -> None:
         """Write a label image; in zarr v2 if `like` came from v0.4, else v0.5."""
-        import zarr
-
-        version = str(like.extra.get("ome-zarr", "0.5"))
-        old = version == "0.4"
-        group = zarr.create_group(str(path), zarr_format=2 if old else 3)
-        axes = "zyx"[-labels.ndim :]
         chunks = tuple(
             min(c, n) for c, n in zip(_LABEL_CHUNK[labels.ndim], labels.shape, strict=True)
         )
-        array = group.create_array(
-            "0", shape=labels.shape, dtype=labels.dtype, chunks=chunks, fill_value=0,
+        create_labels(path, labels.dtype, like, class_names, chunks)["0"][...] = labels
+
+
+def create_labels(
+    path: Path,
+    dtype: npt.DTypeLike,
+    like: Image,
+    class_names: dict[int, str],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None = None,
+    factors: Sequence[tuple[int, ...]] = (),
+) -> Any:
+    """Create an empty label image on the grid of `like`; zarr v2 if that came from v0.4, else v0.5.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The group's folder, which does not exist yet.
+    dtype : dtype
+        Of the labels.
+    like : Image
+        Gives shape and grid.
+    class_names : dict of int to str
+        Names by label.
+    chunks : tuple of int
+        Chunk ([Z,] Y, X) of every level.
+    shards : tuple of int, optional
+        Extent of a file of level 0, a multiple of the chunk; zarr v2 has a file a chunk.
+    factors : sequence of tuple of int
+        How many pixels of level 0, per axis, are one pixel of the levels 1, 2, ...
+
+    Returns
+    -------
+    zarr.Group
+        With the arrays ``0``, ``1``, ...
+    """
+    import zarr
+
+    version = str(like.extra.get("ome-zarr", "0.5"))
+    old = version == "0.4"
+    group = zarr.create_group(str(path), zarr_format=2 if old else 3)
+    levels = [(1,) * like.ndim, *factors]
+    for level, steps in enumerate(levels):
+        shape = tuple(-(-n // step) for n, step in zip(like.shape, steps, strict=True))
+        group.create_array(
+            str(level), shape=shape, dtype=dtype, fill_value=0,
+            chunks=tuple(map(min, chunks, shape)), shards=None if level or old else shards,
             chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
-            dimension_names=None if old else list(axes),
+            dimension_names=None if old else list("zyx"[-like.ndim :]),
         )  # fmt: skip
-        array[...] = labels
-        metadata = image_metadata(like, class_names)
-        if old:
-            metadata["multiscales"][0]["version"] = "0.4"
-            metadata["image-label"]["version"] = "0.4"
-            group.attrs.update(metadata)
-        else:
-            group.attrs.update({"ome": {"version": "0.5", **metadata}})
+    metadata = image_metadata(like, class_names, levels)
+    if old:
+        metadata["multiscales"][0]["version"] = "0.4"
+        metadata["image-label"]["version"] = "0.4"
+        group.attrs.update(metadata)
+    else:
+        group.attrs.update({"ome": {"version": "0.5", **metadata}})
+    group.attrs.update(crs_attributes(like.crs))
+    return group
 
 
 def _names(extra: Mapping[str, Any], image: Image) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ from napari_clusternet.io.lazy import OPENED, FileArray, in_image_order, stamp_o
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
 _GDAL_NODATA = 42113
+#: Tile of label files, pixels.
+TILE = 256
+#: Labels of more bytes, before compression, go into a BigTIFF.
+_CLASSIC_BYTES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,51 @@ class TiffFormat:
         self, path: Path, labels: npt.NDArray[Any], like: Image, class_names: dict[int, str]
     ) -> None:
         """Write an OME-TIFF: spacing, units and origin as text, exact to the last digit."""
-        import tifffile
+        _imwrite(path, labels, labels.shape, labels.dtype, like, class_names)
 
-        metadata = ome_labels_metadata(like, class_names)
-        tifffile.imwrite(
-            path, labels, ome=True, photometric="minisblack", tile=(256, 256),
-            compression="deflate", metadata={"axes": "ZYX"[-labels.ndim :], **metadata},
-        )  # fmt: skip
+
+def write_labels_in_tiles(
+    path: Path,
+    tiles: Iterator[npt.NDArray[Any]],
+    dtype: npt.DTypeLike,
+    like: Image,
+    class_names: dict[int, str],
+) -> None:
+    """Write an OME-TIFF of labels from its tiles.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; replaced if it exists.
+    tiles : iterator of numpy.ndarray of shape (TILE, TILE)
+        Plane by plane, row by row.
+    dtype : dtype
+        Of the labels.
+    like : Image
+        Gives shape and grid.
+    class_names : dict of int to str
+        Names by label.
+    """
+    _imwrite(path, tiles, like.shape, np.dtype(dtype), like, class_names)
+
+
+def _imwrite(
+    path: Path,
+    data: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    like: Image,
+    class_names: dict[int, str],
+) -> None:
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
+    metadata |= ome_labels_metadata(like, class_names)
+    big = math.prod(shape) * dtype.itemsize > _CLASSIC_BYTES
+    tifffile.imwrite(
+        path, data, shape=shape, dtype=dtype, bigtiff=big, ome=True, photometric="minisblack",
+        tile=(TILE, TILE), compression="deflate", metadata=metadata,
+    )  # fmt: skip
 
 
 def with_levels(images: Sequence[Image]) -> Image:

@@ -1,0 +1,1 @@
+"""Larger than memory, and more than one machine: `apply`, and k-means over tiles."""
