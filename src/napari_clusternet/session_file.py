@@ -169,9 +169,9 @@ def load_with_extra(
     arrays, metadata = load_model(
         path, kind=KIND, version=VERSION, required=_REQUIRED, finite=False
     )
-    picture = choose_image(path, metadata["image"], arrays, images)
     extra = metadata.get("extra", {})
     try:
+        picture = choose_image(path, metadata["image"], arrays, images)
         return _rebuild(cls, arrays, metadata, picture), extra if isinstance(extra, dict) else {}
     except InputError:
         raise

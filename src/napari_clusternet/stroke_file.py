@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -123,9 +123,10 @@ class Strokes:
         """
         arrays, metadata = load_model(path, kind=KIND, version=VERSION, required=_REQUIRED)
         shape, about = metadata.get("shape"), metadata.get("about")
-        good = isinstance(shape, list) and isinstance(about, dict)
-        if not good or not _is_shape(shape) or any(name not in arrays for name in _REQUIRED[:3]):
+        if not isinstance(shape, list) or not isinstance(about, dict) or not _is_shape(shape):
             _refuse(path, f"shape {shape}")
+        if any(name not in arrays for name in _REQUIRED[:3]):
+            _refuse(path, "no runs")
         strokes = cls(tuple(shape), arrays["starts"], arrays["lengths"], arrays["values"])
         problem = strokes._problem()
         if problem:
@@ -164,6 +165,6 @@ def _is_shape(shape: list[Any]) -> bool:
     return whole and len(shape) in (2, 3) and math.prod(shape) <= FILES.max_eager_bytes
 
 
-def _refuse(path: str | Path, problem: str) -> None:
+def _refuse(path: str | Path, problem: str) -> NoReturn:
     remedy = "It is damaged or edited; use an earlier file"
     invalid("path", str(path), f"it holds no strokes ({problem})", remedy, error=FileFormatError)

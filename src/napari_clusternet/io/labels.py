@@ -212,8 +212,10 @@ def _check_written(writer: Format, temporary: Path, labels: Labels, target: Path
 def _as_slices(values: Labels, shape: tuple[int, ...]) -> Labels:
     """Return values as `shape` has them: a volume of one slice is a picture in some formats."""
     if values.ndim == len(shape) + 1 and values.shape[0] == 1:
-        return values[0]
-    return values[None] if values.ndim == len(shape) - 1 and shape[0] == 1 else values
+        values = values[0]
+    elif values.ndim == len(shape) - 1 and shape[0] == 1:
+        values = values[None]
+    return values
 
 
 def _check_place(image: Image, values: Labels, grid: Image, file: Path) -> None:

@@ -18,6 +18,8 @@ NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 #: An axis whose spacing is more than this times the finest is not mixed with its neighbours.
 ANISOTROPY = 3.0
+#: Levels of a U-Net in a file at most; each halves an axis.
+MAX_LEVELS = 16
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,24 @@ class Plan:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Plan:
-        """Return the plan that `to_dict` described."""
-        return cls(
-            tuple(tuple(map(int, level)) for level in values["strides"]),
-            tuple(tuple(map(int, level)) for level in values["kernels"]),
+        """Return the plan that `to_dict` described.
+
+        Raises
+        ------
+        ValueError
+            If it is none that `plan_levels` could have made.
+        """
+        strides, kernels = (
+            tuple(tuple(map(int, level)) for level in values[name])
+            for name in ("strides", "kernels")
         )
+        steps = {size for level in strides for size in level}
+        extents = {size for level in kernels for size in level}
+        axes = {len(level) for level in (*strides, *kernels)}
+        fits = len(strides) + 1 == len(kernels) <= MAX_LEVELS and axes in ({2}, {3})
+        if not (fits and steps <= {1, 2} and extents <= {1, 3}):
+            raise ValueError("the plan is of no U-Net of ours")
+        return cls(strides, kernels)
 
 
 def plan_levels(spacing: Sequence[float], shape: Sequence[int], n_levels: int) -> Plan:

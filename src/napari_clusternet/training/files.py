@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from napari_clusternet.config import ClusterNetDefaults
 from napari_clusternet.errors import FileFormatError, invalid
 from napari_clusternet.features.learned import LearnedFeatures
 from napari_clusternet.image import Bands
 from napari_clusternet.io.model_files import load_model, save_model
 from napari_clusternet.networks.unet import Plan, UNet
 from napari_clusternet.normalization import Normalizer
+from napari_clusternet.training.inputs import check_settings
 from napari_clusternet.training.pseudo_labels import PseudoLabels
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def read_model(
     tensors, metadata = load_model(path, required=_REQUIRED)
     try:
         return _rebuild(tensors, metadata, device)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         # the shapes in the metadata do not fit the arrays: the file was edited
         invalid(
             "path", str(path), f"its parts do not fit together ({' '.join(str(error).split())})",
@@ -79,6 +82,7 @@ def _rebuild(
     shape, parameters = metadata["network"], metadata["parameters"]
     if parameters.get("channels") is not None:
         parameters["channels"] = tuple(parameters["channels"])
+    check_settings(ClusterNetDefaults(**parameters))
     weights = {
         name.removeprefix("network."): torch.from_numpy(value)
         for name, value in tensors.items()
@@ -89,7 +93,9 @@ def _rebuild(
             shape["in_channels"], shape["n_features"], shape["channels"],
             Plan.from_dict(shape["plan"]),
         )  # fmt: skip
+    expected = {name: value.dtype for name, value in network.state_dict().items()}
     network.load_state_dict(weights, assign=True)
+    _check_weights(weights, expected)
     clusters = PseudoLabels(
         parameters["clusterer"], parameters["n_clusters"], parameters["cluster_iterations"],
         device.name,
@@ -99,7 +105,41 @@ def _rebuild(
     )
     if clusters.centers.shape[1:] != (network.n_features,):
         raise ValueError(f"centroids {clusters.centers.shape}, {network.n_features} features")
-    normalizer = Normalizer(*(tuple(metadata["normalizer"][key]) for key in ("mean", "std")))
-    bands = Bands(tuple(metadata["bands"]["names"]), metadata["bands"]["dtype"])
-    extractor = LearnedFeatures(network, normalizer, bands, tuple(metadata["spacing"]), device)
-    return extractor, clusters, parameters, metadata["fitted"]
+    n_bands, ndim = network.in_channels, network.ndim
+    normalizer = Normalizer(
+        _numbers(metadata["normalizer"]["mean"], n_bands, least=-np.inf),
+        _numbers(metadata["normalizer"]["std"], n_bands, least=0),
+    )
+    bands = _bands(metadata["bands"], n_bands)
+    spacing = _numbers(metadata["spacing"], ndim, least=np.finfo(float).tiny)
+    extractor = LearnedFeatures(network, normalizer, bands, spacing, device)
+    return extractor, clusters, parameters, _fitted(metadata["fitted"])
+
+
+def _check_weights(weights: dict[str, torch.Tensor], expected: dict[str, torch.dtype]) -> None:
+    for name, value in weights.items():
+        if value.dtype != expected[name]:
+            raise ValueError(f"{name} is {value.dtype}, not {expected[name]}")
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise ValueError(f"{name} is negative")
+
+
+def _numbers(values: list[Any], n: int, least: float) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != n or not all(least <= number < np.inf for number in numbers):
+        raise ValueError(f"{values} are not {n} numbers in range")
+    return numbers
+
+
+def _bands(record: dict[str, Any], n: int) -> Bands:
+    names, dtype = tuple(str(name) for name in record["names"]), str(record["dtype"])
+    if len(names) != n or np.dtype(dtype).kind not in "biuf":
+        raise ValueError(f"bands {names} of {dtype}")
+    return Bands(names, dtype)
+
+
+def _fitted(record: dict[str, Any]) -> dict[str, Any]:
+    seed, history = record["seed"], record["history"]
+    if type(seed) is not int or not all(isinstance(epoch, dict) for epoch in history):
+        raise ValueError("fitted")
+    return {"seed": seed, "history": list(history)}

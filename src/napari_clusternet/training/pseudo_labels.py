@@ -72,8 +72,17 @@ class PseudoLabels:
         return {name: np.array(getattr(self._model, name)) for name in self._attributes}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
-        """Take over clusters that `state` returned."""
+        """Take over clusters that `state` returned.
+
+        Raises
+        ------
+        ValueError
+            If an array is none of a fitted clusterer's.
+        """
         for name, value in state.items():
+            fitted = name.isidentifier() and name.endswith("_") and not name.startswith("_")
+            if not fitted or hasattr(type(self._model), name):
+                raise ValueError(f"{name!r} is nothing of a clusterer")
             setattr(self._model, name, value)
         self._attributes = tuple(state)
         self._model.n_iter_ = 0

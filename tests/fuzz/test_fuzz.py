@@ -1,0 +1,33 @@
+"""A few hundred damaged files; `fuzz_files.py` goes through more of them by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("fuzz_files.py")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux limits")
+
+
+def fuzz(*options: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, options)],
+        capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_damaged_files_are_refused_or_read() -> None:
+    pytest.importorskip("rasterio")
+    pytest.importorskip("nibabel")
+    pytest.importorskip("pydicom")
+    assert ", 0 failures" in fuzz("--count", 150, "--seed", 0)
+
+
+@pytest.mark.slow
+def test_damaged_files_for_a_minute() -> None:
+    assert ", 0 failures" in fuzz("--seconds", 60, "--seed", 1)
