@@ -10,6 +10,7 @@ FORMATS = Registry(
     {
         "ome-zarr": "napari_clusternet.io.omezarr:FORMAT",
         "geotiff": "napari_clusternet.io.geotiff:FORMAT",
+        "vrt": "napari_clusternet.io.vrt:FORMAT",
         "tiff": "napari_clusternet.io.tiff:FORMAT",
         "nifti": "napari_clusternet.io.nifti:FORMAT",
         "picture": "napari_clusternet.io.picture:FORMAT",

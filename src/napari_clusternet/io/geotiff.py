@@ -32,7 +32,7 @@ def _rasterio() -> Any:
 
 
 @contextmanager
-def _dataset(path: Path, level: int | None = None) -> Iterator[Any]:
+def _dataset(path: Path, level: int | None = None, driver: str = "GTiff") -> Iterator[Any]:
     """Open a GeoTIFF, or one of its overviews; GDAL guesses no other format from the content."""
     import warnings
 
@@ -40,7 +40,7 @@ def _dataset(path: Path, level: int | None = None) -> Iterator[Any]:
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path, driver="GTiff", sharing=False, **options) as dataset:
+        with rasterio.open(path, driver=driver, sharing=False, **options) as dataset:
             yield dataset
 
 
@@ -50,12 +50,13 @@ class _Bands(FileArray):
 
     indexes: tuple[int, ...] = ()
     level: int | None = None
+    driver: str = "GTiff"
 
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         from rasterio.windows import Window
 
         bands, rows, columns = region
-        with _dataset(self.path, self.level) as dataset:
+        with _dataset(self.path, self.level, self.driver) as dataset:
             window = Window.from_slices(rows, columns)
             values: npt.NDArray[Any] = dataset.read(list(self.indexes[bands]), window=window)
             return values
@@ -67,11 +68,12 @@ class _Mask(FileArray):
 
     indexes: tuple[int, ...] = ()
     level: int | None = None
+    driver: str = "GTiff"
 
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         from rasterio.windows import Window
 
-        with _dataset(self.path, self.level) as dataset:
+        with _dataset(self.path, self.level, self.driver) as dataset:
             masks = dataset.read_masks(list(self.indexes), window=Window.from_slices(*region))
             valid: npt.NDArray[Any] = (masks > 0).all(axis=0)
             return valid
@@ -81,12 +83,17 @@ class GeoTiffFormat:
     """Georeferenced TIFF; see `napari_clusternet.io.base.Format`."""
 
     name = "geotiff"
-    suffixes = (".tif", ".tiff")
+    suffixes: tuple[str, ...] = (".tif", ".tiff")
     writes = True
+    driver = "GTiff"
 
     def sniff(self, path: Path) -> bool:
         """Return whether the file is a TIFF with geo tags."""
         return TIFF.sniff(path) and has_geo_tags(path)
+
+    def check(self, path: Path) -> None:
+        """Refuse a file that is cut short."""
+        check_complete(path)
 
     def open(self, path: Path, options: OpenOptions) -> Image:
         """Open by windows, with overviews as levels and the mask band or alpha as mask."""
@@ -96,8 +103,8 @@ class GeoTiffFormat:
         stamp = stamp_of(path)
         if options.axes is not None and options.axes.upper() not in ("CYX", "YX"):
             invalid("axes", options.axes, "a GeoTIFF is read as 'CYX'", "Leave axes= out")
-        check_complete(path)
-        with reading(path), _dataset(path) as dataset:
+        self.check(path)
+        with reading(path), _dataset(path, None, self.driver) as dataset:
             shape = (dataset.count, dataset.height, dataset.width)
             native = dataset.block_shapes[0]
             dtype = _numpy_dtype(dataset.dtypes)
@@ -109,11 +116,13 @@ class GeoTiffFormat:
             n_levels = len(dataset.overviews(1))
         images = []
         for level in [None, *range(n_levels)]:
-            with reading(path), _dataset(path, level) as dataset:
+            with reading(path), _dataset(path, level, self.driver) as dataset:
                 size = (dataset.height, dataset.width)
             shape = (len(indexes), *size)
-            pixels = _Bands(path, shape, dtype, stamp, indexes, level)
-            mask = _Mask(path, size, np.dtype(bool), stamp, own_mask, level) if own_mask else None
+            pixels = _Bands(path, shape, dtype, stamp, indexes, level, self.driver)
+            mask = None
+            if own_mask:
+                mask = _Mask(path, size, np.dtype(bool), stamp, own_mask, level, self.driver)
             images.append(
                 Image.from_array(
                     to_dask(pixels, (depth, *native)), axes="CYX", name=path.name,

@@ -79,7 +79,8 @@ def source_record(image: Image) -> dict[str, Any]:
     if isinstance(image.data, np.ndarray):
         record["pixels"] = zlib.crc32(np.ascontiguousarray(image.data).data)
     elif image.source is not None:
-        record["stamps"] = _stamps(image.source)
+        files = [image.source, *map(Path, image.extra.get("files", ()))]
+        record["stamps"] = [_stamps(file) for file in files[:_FILES]]
     # as it will come back from a file: tuples become lists
     back: dict[str, Any] = json.loads(json.dumps(record))
     return back
