@@ -70,7 +70,7 @@ def segment(case, strokes, features, seed, options):
 
     return napari_clusternet.segment(
         case["image"], strokes, features=features, method=options.method, mode=options.mode,
-        random_state=seed, **where,
+        random_state=seed, **where, **options.parameters,
     )  # fmt: skip
 
 
@@ -109,6 +109,7 @@ def run(options):
     rows = read_rows(options.json)
     done = {tuple(row[key] for key in KEY) for row in rows}
     setting = {key: getattr(options, key) for key in ("method", "features", "mode")}
+    setting["method"] = " ".join([options.method, *options.set])  # a column of its own
     if options.method.startswith("peer:"):
         setting |= {"features": "", "mode": ""}
     for name, case in load_cases(options.cases, options.only):
@@ -207,6 +208,8 @@ def main(arguments=None):
     parser.add_argument("--mode", default="enhanced", choices=["enhanced", "paper"])
     parser.add_argument("--features", default="auto")
     parser.add_argument("--epochs", type=int, help="of learned features, if not the preset's")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of the method, a number")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0 .. N - 1")
     parser.add_argument("--budgets", default="all", help='"all", or a list such as "6,h"')
     parser.add_argument("--json", help="result file, continued if it exists")
@@ -217,6 +220,8 @@ def main(arguments=None):
         return
     if not options.cases or not Path(options.cases).is_dir():
         sys.exit(f"--cases {options.cases}: no such folder. Name one, or set CLUSTERNET_DATA")
+    pairs = (setting.split("=") for setting in options.set)
+    options.parameters = {name: json.loads(value) for name, value in pairs}
     run(options)
     if options.json:
         print(table([options.json]))

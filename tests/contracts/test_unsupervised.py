@@ -30,6 +30,12 @@ _SMALL = {
     "n_regions": 4,
     "n_clusters": 3,
 }
+#: Where a few steps are still the chance of the start. The masks of k-textures are cut so steeply
+#: that the order of a sum, and so the number of threads, decides about pixels early on: 4 steps of
+#: its own learning rate scored a purity of .54 to 1 over seeds; these score .98 to 1.
+_ENOUGH: dict[str, dict[str, Any]] = {
+    "ktextures": {"k": 4, "n_steps": 20, "batch": 1, "learning_rate": 0.01}
+}
 
 
 def quick(method: str) -> dict[str, Any]:
@@ -69,8 +75,9 @@ def test_obvious_image(method: str, ndim: int, n_bands: int) -> None:
     before = image.copy()
     seen: list[Any] = []
     regions = cn.unsupervised(
-        image, axes=axes(ndim), method=method, callback=seen.append, **quick(method)
-    )
+        image, axes=axes(ndim), method=method, callback=seen.append,
+        **(quick(method) | _ENOUGH.get(method, {})),
+    )  # fmt: skip
     assert regions.shape == truth.shape
     assert regions.dtype == np.uint16
     np.testing.assert_array_equal(regions == 0, truth == 0)  # 0 exactly where the image is NaN
@@ -78,7 +85,7 @@ def test_obvious_image(method: str, ndim: int, n_bands: int) -> None:
     np.testing.assert_array_equal(found, np.arange(1, len(found) + 1))  # no gaps
     assert len(found) >= 2
     # a few steps of training tell the halves apart less well than they could; chance is about .55
-    brief = {"n_steps", "n_epochs"} & set(parameters_of(method))
+    brief = {"n_steps", "n_epochs"} & set(parameters_of(method)) - set(_ENOUGH.get(method, ()))
     assert purity(regions, truth) > (0.7 if brief else 0.9)
     assert seen
     np.testing.assert_array_equal(image, before)

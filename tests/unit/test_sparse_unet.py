@@ -158,6 +158,21 @@ def test_without_weight_the_loss_is_that_on_strokes():
     assert full[0]["loss"] > bare[0]["loss"]
 
 
+def test_the_loss_is_the_weighted_sum_of_its_terms():
+    # the first iteration of a seed sees the same network, patches and samples whatever the weights:
+    # L - CE = weight x (near A + around B + far C), so each term alone, times its weight, adds up
+    def beyond(**weights):
+        settings = {"weight": 1.0, "near": 0.0, "around": 0.0, "far": 0.0} | weights
+        (step,) = run(n_iterations=1, **settings)[2]
+        return step["loss"] - step["strokes"]
+
+    near, around, far = beyond(near=1.0), beyond(around=1.0), beyond(far=1.0)
+    assert min(near, around) > 0
+    whole = 0.1 * (0.5 * near + 1.5 * around + 1.0 * far)
+    (published,) = run(n_iterations=1)[2]
+    assert published["loss"] - published["strokes"] == pytest.approx(whole, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "settings", [{"n_iterations": 0}, {"batch": 1.5}, {"learning_rate": 0}, {"near": -1}]
 )
