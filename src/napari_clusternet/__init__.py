@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_clusternet._napari.controller import current
     from napari_clusternet.api.listing import methods
+    from napari_clusternet.api.mask_model import MaskModel
     from napari_clusternet.api.masks import supervised
     from napari_clusternet.api.regions import unsupervised
     from napari_clusternet.api.strokes import segment
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 #: Public name -> the module that defines it.
 _HOMES = {
     "ClusterNet": "napari_clusternet.clusternet",
+    "MaskModel": "napari_clusternet.api.mask_model",
     "Image": "napari_clusternet.image",
     "Session": "napari_clusternet.session",
     "apply": "napari_clusternet.scaling.apply",
@@ -46,6 +48,7 @@ _HOMES = {
 __all__ = [
     "ClusterNet",
     "Image",
+    "MaskModel",
     "Session",
     "__version__",
     "apply",

@@ -94,7 +94,9 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "  napari-clusternet segment head.nii.gz strokes.nii.gz -o labels.nii.gz "
         "--features filters\n"
         "  napari-clusternet segment scene.tif strokes.tif -o labels.tif --axes CYX "
-        "--features city.safetensors --session city.clusternet\n",
+        "--features city.safetensors --session city.clusternet\n"
+        "  napari-clusternet segment scene.tif strokes.tif -o labels.tif --method svm_graphcut "
+        "--set smoothness=5\n",
     )
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("strokes", metavar="STROKES", help="0 none, 1..K class; the image's grid")

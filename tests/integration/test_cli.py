@@ -55,6 +55,23 @@ def test_segment_writes_labels_that_score_perfectly(
     assert [row["pixels"] for row in scores["classes"]] == [48 * 32, 48 * 32]
 
 
+def test_parameters_of_stroke_methods_are_set(
+    scene: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = ["--method", "svm_graphcut", "--set", "smoothness=2.5", "--set", "max_pixels=500"]
+    assert _segment(scene, *method) == 0
+    expected = cn.segment(
+        cn.open_image(scene["image"]), cn.read_labels(scene["strokes"]), method="svm_graphcut",
+        smoothness=2.5, max_pixels=500,
+    )  # fmt: skip
+    np.testing.assert_array_equal(cn.read_labels(scene["labels"]), expected)
+    capsys.readouterr()
+    assert _segment(scene, "--method", "svm_graphcut", "--set", "rough=1") == 1
+    assert "Use one of" in capsys.readouterr().err
+    assert _segment(scene, "--set", "rough=1") == 1
+    assert "It has no parameters" in capsys.readouterr().err
+
+
 def test_axes_are_named_for_a_file_that_does_not_say(
     scene: dict[str, Path], tmp_path: Path
 ) -> None:

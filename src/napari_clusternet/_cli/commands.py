@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import napari_clusternet as cn
 from napari_clusternet._cli.options import parse_parameters
+from napari_clusternet.api.regions import parameters_of
+from napari_clusternet.api.strokes import stroke_parameters
 from napari_clusternet.errors import invalid
 from napari_clusternet.progress import Callback
 
@@ -67,6 +69,7 @@ def segment(options: argparse.Namespace, callback: Callback) -> None:
         if options.method != "clusternet":
             invalid("--session", options.session, f"method {options.method!r} has no session",
                     "Leave it out, or use --method clusternet")  # fmt: skip
+    own = parse_parameters(options.method, options.parameters, stroke_parameters(options.method))
     image = cn.open_image(options.image, **_grid(options))
     strokes = cn.read_labels(options.strokes)
     settings: dict[str, Any] = {
@@ -78,7 +81,7 @@ def segment(options: argparse.Namespace, callback: Callback) -> None:
         "callback": callback,
     }
     if options.session is None:
-        labels = cn.segment(image, strokes, method=options.method, **settings)
+        labels = cn.segment(image, strokes, method=options.method, **settings, **own)
     else:
         session = cn.Session(image, **settings)
         labels = session.update(strokes)
@@ -92,7 +95,7 @@ def segment(options: argparse.Namespace, callback: Callback) -> None:
 def unsupervised(options: argparse.Namespace, callback: Callback) -> None:
     """Divide an image into regions and write them on the image's grid."""
     image = cn.open_image(options.image, **_grid(options))
-    parameters = parse_parameters(options.method, options.parameters)
+    parameters = parse_parameters(options.method, options.parameters, parameters_of(options.method))
     regions = cn.unsupervised(
         image, method=options.method, random_state=options.seed, callback=callback,
         device=options.device, **parameters,

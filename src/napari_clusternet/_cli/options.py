@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION, UNSUPERVISED_METHOD
@@ -43,16 +43,31 @@ def add_region_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-m", "--method", default=UNSUPERVISED_METHOD, help="see `info` (%(default)s)"
     )
-    group.add_argument(
-        "--set", action="append", default=[], dest="parameters", metavar="NAME=VALUE",
-        help="a parameter of the method; may be given several times",
-    )  # fmt: skip
+    _add_setting(group)
     group.add_argument("--seed", type=non_negative, default=0, help="random seed (%(default)s)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
-def parse_parameters(method: str, settings: Sequence[str]) -> dict[str, Any]:
-    """Parse ``name=value`` settings of a method without strokes, by the type of each default.
+def _add_setting(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--set", action="append", default=[], dest="parameters", metavar="NAME=VALUE",
+        help="a parameter of the method; may be given several times",
+    )  # fmt: skip
+
+
+def parse_parameters(
+    method: str, settings: Sequence[str], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Parse ``name=value`` settings of a method, by the type of each default.
+
+    Parameters
+    ----------
+    method : str
+        The method's name, for messages.
+    settings : sequence of str
+        What was given on the command line.
+    known : mapping of str to object
+        The method's parameters and their defaults.
 
     Raises
     ------
@@ -60,16 +75,14 @@ def parse_parameters(method: str, settings: Sequence[str]) -> dict[str, Any]:
         If a setting is not ``name=value``, the method has no such parameter, or it is of another
         type.
     """
-    from napari_clusternet.api.regions import parameters_of
-
-    known, parsed = parameters_of(method), {}
+    parsed: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             invalid("--set", setting, "not name=value", "Write it without spaces, as mu=5")
         if name not in known:
-            listed = ", ".join(known)
-            invalid("--set", setting, f"method {method!r} has no {name!r}", f"Use one of {listed}")
+            remedy = f"Use one of {', '.join(known)}" if known else "It has no parameters: leave it"
+            invalid("--set", setting, f"method {method!r} has no {name!r}", remedy)
         parsed[name] = _like(known[name], name, text)
     return parsed
 
@@ -122,6 +135,7 @@ def add_clustering_options(parser: argparse.ArgumentParser) -> None:
         help="auto, filters, bands, learn, or a model file (%(default)s)",
     )  # fmt: skip
     group.add_argument("--method", default="clusternet", help="see `info` (%(default)s)")
+    _add_setting(group)
     group.add_argument(
         "--mode", choices=("enhanced", "paper"), default=SESSION.mode,
         help="our best, or the paper to the letter (%(default)s)",

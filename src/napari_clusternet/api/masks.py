@@ -13,7 +13,7 @@ from napari_clusternet.io.labels import read_labels
 from napari_clusternet.io.opening import open_image
 from napari_clusternet.progress import Callback, Progress, drain
 from napari_clusternet.supervised import SUPERVISED
-from napari_clusternet.supervised.base import MaskMethod, check_training
+from napari_clusternet.supervised.base import MaskMethod, TrainingSet, check_training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,15 +37,14 @@ def supervised_steps(
 ) -> Generator[Progress, None, Any]:
     """Learn and label as a generator of `Progress` that returns the labels; see `supervised`."""
     chosen = make_mask_method(method, **parameters)
-    pictures = [open_image(one, axes=axes, spacing=spacing) for one in _listed(train_images)]
-    masks = [_mask(one) for one in _listed(train_masks)]
-    known = check_training(pictures, masks, chosen.ndims)
+    known = training_set(train_images, train_masks, chosen.ndims, axes, spacing)
+    first = known.images[0]
     wanted = [open_image(one, axes=axes, spacing=spacing) for one in _listed(image)]
     for picture in wanted:
-        pictures[0].bands.check(picture, "the training set")
-        if picture.ndim != pictures[0].ndim:
+        first.bands.check(picture, "the training set")
+        if picture.ndim != first.ndim:
             invalid("image", picture.name, f"it has {picture.ndim} spatial axes, the training "
-                    f"images have {pictures[0].ndim}", "Give images alike")  # fmt: skip
+                    f"images have {first.ndim}", "Give images alike")  # fmt: skip
     trained = yield from chosen.fit_steps(known.images, known.masks, random_state)
     labels = []
     for picture in wanted:
@@ -112,6 +111,35 @@ def supervised(
     )  # fmt: skip
     labels: LabelArray | list[LabelArray] = drain(steps, callback)
     return labels
+
+
+def training_set(
+    train_images: Any,
+    train_masks: Any,
+    ndims: Sequence[int],
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+) -> TrainingSet:
+    """Open images and masks to learn from; see `supervised`.
+
+    Parameters
+    ----------
+    train_images, train_masks, axes, spacing
+        See `supervised`.
+    ndims : sequence of int
+        Numbers of spatial axes the method handles.
+
+    Returns
+    -------
+    TrainingSet
+
+    Raises
+    ------
+    InputError
+        If they do not fit each other; see `napari_clusternet.supervised.base.check_training`.
+    """
+    pictures = [open_image(one, axes=axes, spacing=spacing) for one in _listed(train_images)]
+    return check_training(pictures, [_mask(one) for one in _listed(train_masks)], ndims)
 
 
 def mask_parameters_of(method: str) -> dict[str, Any]:

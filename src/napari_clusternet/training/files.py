@@ -95,7 +95,7 @@ def _rebuild(
         )  # fmt: skip
     expected = {name: value.dtype for name, value in network.state_dict().items()}
     network.load_state_dict(weights, assign=True)
-    _check_weights(weights, expected)
+    check_weights(weights, expected)
     clusters = PseudoLabels(
         parameters["clusterer"], parameters["n_clusters"], parameters["cluster_iterations"],
         device.name,
@@ -107,16 +107,17 @@ def _rebuild(
         raise ValueError(f"centroids {clusters.centers.shape}, {network.n_features} features")
     n_bands, ndim = network.in_channels, network.ndim
     normalizer = Normalizer(
-        _numbers(metadata["normalizer"]["mean"], n_bands, least=-np.inf),
-        _numbers(metadata["normalizer"]["std"], n_bands, least=0),
+        read_numbers(metadata["normalizer"]["mean"], n_bands, least=-np.inf),
+        read_numbers(metadata["normalizer"]["std"], n_bands, least=0),
     )
-    bands = _bands(metadata["bands"], n_bands)
-    spacing = _numbers(metadata["spacing"], ndim, least=np.finfo(float).tiny)
+    bands = read_bands(metadata["bands"], n_bands)
+    spacing = read_numbers(metadata["spacing"], ndim, least=np.finfo(float).tiny)
     extractor = LearnedFeatures(network, normalizer, bands, spacing, device)
     return extractor, clusters, parameters, _fitted(metadata["fitted"])
 
 
-def _check_weights(weights: dict[str, torch.Tensor], expected: dict[str, torch.dtype]) -> None:
+def check_weights(weights: dict[str, torch.Tensor], expected: dict[str, torch.dtype]) -> None:
+    """Raise a ValueError if weights are of other types than a network's, or impossible."""
     for name, value in weights.items():
         if value.dtype != expected[name]:
             raise ValueError(f"{name} is {value.dtype}, not {expected[name]}")
@@ -124,14 +125,16 @@ def _check_weights(weights: dict[str, torch.Tensor], expected: dict[str, torch.d
             raise ValueError(f"{name} is negative")
 
 
-def _numbers(values: list[Any], n: int, least: float) -> tuple[float, ...]:
+def read_numbers(values: list[Any], n: int, least: float) -> tuple[float, ...]:
+    """Return `n` finite numbers of at least `least`, or raise a ValueError."""
     numbers = tuple(float(value) for value in values)
     if len(numbers) != n or not all(least <= number < np.inf for number in numbers):
         raise ValueError(f"{values} are not {n} numbers in range")
     return numbers
 
 
-def _bands(record: dict[str, Any], n: int) -> Bands:
+def read_bands(record: dict[str, Any], n: int) -> Bands:
+    """Return the `n` bands of a file's metadata, or raise a ValueError."""
     names, dtype = tuple(str(name) for name in record["names"]), str(record["dtype"])
     if len(names) != n or np.dtype(dtype).kind not in "biuf":
         raise ValueError(f"bands {names} of {dtype}")
