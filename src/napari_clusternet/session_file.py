@@ -24,6 +24,13 @@ from napari_clusternet.image import Image
 from napari_clusternet.io.model_files import load_model, save_model
 from napari_clusternet.partition import Move, Partition
 from napari_clusternet.progress import drain
+from napari_clusternet.session_checks import (
+    check_history,
+    check_matrix,
+    check_seed,
+    check_state,
+    check_strokes,
+)
 from napari_clusternet.session_image import choose_image, describe_image, reopens
 
 if TYPE_CHECKING:
@@ -175,7 +182,9 @@ def load_with_extra(
         return _rebuild(cls, arrays, metadata, picture), extra if isinstance(extra, dict) else {}
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (
+        LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         invalid(
             "path",
             str(path),
@@ -191,7 +200,7 @@ def _rebuild(
     session = cls.__new__(cls)
     session.image, session.mode = image, metadata["mode"]
     session._listeners = []
-    session.random_state = int(metadata["random_state"])
+    session.random_state = check_seed(metadata["random_state"])
     if session.mode not in ("enhanced", "paper"):
         raise ValueError(f"mode {session.mode!r}")
     session._base = np.asarray(arrays["base"], dtype=np.float32)
@@ -199,7 +208,8 @@ def _rebuild(
         arrays["cluster_map"].reshape(image.shape), arrays["order"], arrays["segments"]
     )
     state = _unpack(metadata["state"], arrays)
-    _check_state(state, partition)
+    strokes = arrays["strokes"].reshape(-1)
+    check_strokes(strokes, state, partition)
     if "rows" in arrays:
         session._extractor = None
         matrix = FeatureMatrix(arrays["rows"], arrays["valid"].reshape(image.shape))
@@ -208,30 +218,24 @@ def _rebuild(
         session.features = _features(metadata["features"], arrays)
         steps = matrix_steps(image, session.features, session.random_state)
         session._extractor, matrix = drain(steps)
-    if matrix.n_features != state.centroids.shape[1] or matrix.n_features != len(session._base.T):
-        raise ValueError(f"{matrix.n_features} features, centroids {state.centroids.shape}")
+    check_matrix(matrix, partition, session._base)
+    check_state(state, matrix.n_features)
+    session._history = _history(metadata["history"], arrays, partition)
     enhanced = session.mode == "enhanced"
     engine = ClusterEngine(
         matrix, partition, state, enhanced=enhanced, random_state=session.random_state
     )
-    engine.restore_strokes(arrays["strokes"].reshape(-1))
+    engine.restore_strokes(strokes)
     session._engine = engine
-    stored = metadata["history"]
-    session._history = History(int(stored["limit"]))
-    session._history.entries = list(_unpack(stored["entries"], arrays))
-    session._history.position = int(stored["position"])
-    if not 0 <= session._history.position <= len(session._history.entries):
-        raise ValueError("history position")
     return session
 
 
-def _check_state(state: ClusterState, partition: Partition) -> None:
-    n = partition.n_ids
-    lengths = {len(t) for t in (state.counts, state.centroids, state.assigned, state.classes)}
-    if lengths | {len(state.states), len(state.certainty)} != {n}:
-        raise ValueError(f"tables of {sorted(lengths)} rows for {n} clusters")
-    if not np.isfinite(state.centroids).all() or not np.isfinite(state.certainty).all():
-        raise ValueError("NaN in the tables")
+def _history(stored: dict[str, Any], arrays: dict[str, Any], partition: Partition) -> History:
+    history = History(int(stored["limit"]))
+    history.entries = list(_unpack(stored["entries"], arrays))
+    history.position = stored["position"]
+    check_history(history.entries, history.position, partition)
+    return history
 
 
 def _names(features: Any, arrays: dict[str, Any]) -> Any:

@@ -88,6 +88,13 @@ def test_metadata_of_the_wrong_shape(tmp_path: Path, content: str) -> None:
     refused(write_raw(tmp_path / "m", {"__metadata__": {KEY: content}}, b""), "metadata")
 
 
+def test_row_18_a_bit_that_changed_on_the_disk(good: Path) -> None:
+    content = bytearray(good.read_bytes())
+    content[-1] ^= 1
+    good.write_bytes(content)
+    refused(good, "'a' is not what was written")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_row_19_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
     path = tmp_path / "m"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 # ruff: noqa: T201
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -109,6 +110,7 @@ def run_case(kind: str, seed_file: Path, seed: str, folder: Path) -> tuple[str, 
     hurt(path, random.Random(seed))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     signal.alarm(CASE_SECONDS)
+    faulthandler.dump_traceback_later(2 * CASE_SECONDS, exit=True)  # what hangs outside Python
     try:
         USES.get(path.suffix, use_image)(path)
         outcome, said = "read", ""
@@ -122,6 +124,7 @@ def run_case(kind: str, seed_file: Path, seed: str, folder: Path) -> tuple[str, 
         outcome, said = "FOREIGN", traceback.format_exc()
     finally:
         signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
     if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 > BLOW_UP:
         outcome, said = "BLOW-UP", said
     return outcome, said
@@ -177,8 +180,9 @@ def fuzz(options: argparse.Namespace, folder: Path) -> tuple[Counter, list[str]]
             if ended[1].isupper():
                 failures.append(f"{ended[1]} {begun[1]} seed {begun[2]}\n{ended[2]}")
         if len(lines) % 2:
-            counts[lines[-1][1], "CRASH"] += 1
-            failures.append(f"CRASH {lines[-1][1]} seed {lines[-1][2]}\n{done.stderr[-1000:]}")
+            ending = "HANG" if "Timeout" in done.stderr else "CRASH"
+            counts[lines[-1][1], ending] += 1
+            failures.append(f"{ending} {lines[-1][1]} seed {lines[-1][2]}\n{done.stderr[-4000:]}")
         start = lines[-1][0] + 1
     return counts, failures
 

@@ -38,6 +38,7 @@ def strokes_on(draw: st.DrawFn, shape: tuple[int, ...]) -> np.ndarray:
     return draw(hnp.arrays(np.dtype(dtype), shape, elements=st.integers(0, 3), fill=st.just(0)))
 
 
+@settings(max_examples=20)
 @given(images(), st.data(), st.sampled_from(["enhanced", "paper"]))
 def test_open_segment_write_read(given_image: Any, data: st.DataObject, mode: str) -> None:
     array, axes = given_image

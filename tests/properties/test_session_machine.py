@@ -198,7 +198,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 class TestSession(SessionMachine.TestCase):
-    settings = settings(max_examples=12, stateful_step_count=20)
+    settings = settings(max_examples=8, stateful_step_count=15)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -65,6 +66,7 @@ def save_model(
         "format": kind,
         "version": version,
         "tensors": sorted(arrays),
+        "checksums": {name: _checksum(array) for name, array in arrays.items()},
         "metadata": dict(metadata),
     }
     try:
@@ -124,13 +126,18 @@ def load_model(
         )  # fmt: skip
     metadata = content.get("metadata")
     names = content.get("tensors")
-    if not isinstance(metadata, dict) or not isinstance(names, list):
+    known = isinstance(content.get("checksums", {}), dict)
+    if not isinstance(metadata, dict) or not isinstance(names, list) or not known:
         _refuse(source, "its metadata is incomplete", "Save it again")
     missing = (set(map(str, names)) - set(tensors)) | {
         name for name in required if name not in tensors and name not in metadata
     }
     if missing:
         _refuse(source, f"it lacks {sorted(missing)}", "It is damaged or edited; save it again")
+    checksums = content.get("checksums", {})  # older files have none
+    for name in sorted(tensors):
+        if name in checksums and checksums[name] != _checksum(tensors[name]):
+            _refuse(source, f"{name!r} is not what was written", "Use an earlier file, or a copy")
     if finite:
         _check_finite(source, tensors)
     return tensors, metadata
@@ -141,6 +148,11 @@ def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.dtype.kind not in "biuf":
         invalid("tensors", array, "neither boolean, integer nor float", "Convert it first")
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=None)
+
+
+def _checksum(array: npt.NDArray[Any]) -> int:
+    """Return the CRC-32 of an array's bytes: damage is found, edits by a stranger are not."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _refuse(path: Path, problem: str, remedy: str) -> NoReturn:
