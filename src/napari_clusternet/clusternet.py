@@ -226,6 +226,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Closing the generator stops within a batch. Once a clustering batch has been learned from,
         the estimator is then fitted with what it has learned, and the checkpoint, if one is
         asked for, holds all that is needed to go on.
+
+        Parameters
+        ----------
+        images, checkpoint, resume
+            See `fit`.
         """
         settings = self._settings()
         device = select_device(self.device, self.precision)
@@ -319,7 +324,15 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self.extractor_.transform(as_images(image)[0], tile, dtype)
 
     def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Learn from images and return their features: an array, or a list for a list."""
+        """Learn from images and return their features: an array, or a list for a list.
+
+        Parameters
+        ----------
+        images, **fit_params
+            See `fit`.
+        y : object
+            Not used; scikit-learn passes it.
+        """
         self.fit(images, **fit_params)
         if isinstance(images, (list, tuple)):
             return [self.transform(image) for image in images]
@@ -327,6 +340,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, image: Any) -> npt.NDArray[np.uint16]:
         """Return the cluster of each pixel ([Z,] Y, X): 1 .. k, and 0 where invalid.
+
+        Parameters
+        ----------
+        image : what `napari_clusternet.open_image` takes
+            With the bands of the training images.
 
         Raises
         ------
@@ -350,6 +368,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file, atomically.
 
+        Parameters
+        ----------
+        path : path-like
+            File to write, ``*.safetensors``.
+
         Raises
         ------
         NotFittedError
@@ -362,6 +385,13 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = CLUSTERNET.device) -> Self:
         """Read an estimator that `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        device : str
+            Where to compute; see `napari_clusternet.device.select_device`.
 
         Raises
         ------

@@ -263,7 +263,15 @@ class Image:
             yield tile.write
 
     def with_data(self, data: Any, **changes: Any) -> Image:
-        """Return a copy with other pixels on the same grid."""
+        """Return a copy with other pixels on the same grid.
+
+        Parameters
+        ----------
+        data : array-like, shape (C, [Z,] Y, X)
+            The pixels.
+        **changes
+            Other fields to replace.
+        """
         return replace(self, data=data, **changes)
 
     @property

@@ -314,6 +314,13 @@ class Session:
 
         Several clusters are one step of `undo`.
 
+        Parameters
+        ----------
+        cluster : int or sequence of int
+            Ids of `clusters`.
+        class_ : int
+            1, 2, ...; 0 takes an assignment back.
+
         Raises
         ------
         InputError
@@ -333,6 +340,11 @@ class Session:
 
         Several clusters are one step of `undo`; those that cannot be split stay whole.
 
+        Parameters
+        ----------
+        cluster : int or sequence of int
+            Ids of `clusters`.
+
         Raises
         ------
         InputError
@@ -348,6 +360,11 @@ class Session:
 
     def merge(self, clusters: Sequence[int]) -> LabelArray:
         """Merge clusters into the one with the lowest id; the other ids stay empty.
+
+        Parameters
+        ----------
+        clusters : sequence of int
+            Ids of `clusters`, at least two.
 
         Raises
         ------
@@ -447,6 +464,18 @@ class Session:
     def predict(self, image: Image, callback: Callback | None = None) -> LabelArray:
         """Classify another image of the same bands with the clusters and classes of this session.
 
+        Parameters
+        ----------
+        image : Image
+            The other image.
+        callback : callable, optional
+            Called with a `Progress` at every step; may raise to cancel.
+
+        Returns
+        -------
+        numpy.ndarray of uint8 (uint16 past 255 classes), shape ([Z,] Y, X)
+            Class of every pixel; 0 where unclassified or invalid.
+
         Raises
         ------
         InputError
@@ -472,7 +501,18 @@ class Session:
         return Predictor(self._extractor, self._base, self._engine.state)
 
     def save(self, path: str | Path) -> Path:
-        """Save the session, history included, to one file (safetensors + JSON), atomically."""
+        """Save the session, history included, to one file (safetensors + JSON), atomically.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, ``*.clusternet``.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+        """
         from napari_clusternet.session_file import save_session
 
         return save_session(self, path)

@@ -155,6 +155,11 @@ class MaskModel:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned to one safetensors file, atomically.
 
+        Parameters
+        ----------
+        path : path-like
+            File to write, ``*.safetensors``.
+
         Raises
         ------
         InputError
