@@ -44,7 +44,8 @@ def open_image(
     ----------
     source : path-like, array, napari layer or Image
         TIFF, OME-TIFF, ImageJ TIFF, GeoTIFF and COG, mosaics of them (VRT), NIfTI, OME-Zarr
-        (v0.4 and v0.5), PNG, JPEG, ``.npy``; or a NumPy or dask array; or a napari Image or Labels layer.
+        (v0.4 and v0.5), PNG, JPEG, ``.npy``; or a NumPy or dask array; or a napari Image or
+        Labels layer.
     axes : str, optional
         Order of the source's axes, letters from ``C``, ``Z``, ``Y``, ``X``. Needed where the
         source does not name them and has more than two. Of a GeoTIFF, ``"CYX"`` also says that a
