@@ -1,4 +1,4 @@
-"""The command line: `napari-clusternet demo | fit | segment | unsupervised | score | info`.
+"""The command line: `napari-clusternet demo | fit | segment | unsupervised | apply | score | info`.
 
 Each command is a thin wrapper over the Python API (`napari_clusternet._cli.commands`). Exit codes:
 0 done, 1 an error that is told in one line, 2 wrong usage, 130 interrupted.
@@ -17,6 +17,7 @@ from napari_clusternet._cli.options import (
     add_grid_options,
     add_network_options,
     add_region_options,
+    add_scaling_options,
     non_negative,
     positive,
 )
@@ -126,6 +127,27 @@ def _add_unsupervised(commands: argparse._SubParsersAction[argparse.ArgumentPars
     add_grid_options(parser)
 
 
+def _add_apply(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "apply",
+        "classify images of any size with a session, piece by piece; a run that was interrupted "
+        "goes on when the same command is given again",
+        "  napari-clusternet apply city.clusternet big.tif big_labels.zarr\n"
+        "  napari-clusternet apply city.clusternet big.vrt big_labels.tif --workers 4 --memory 8\n"
+        "  napari-clusternet apply city.clusternet scenes/ results/\n"
+        "  napari-clusternet apply city.clusternet big.tif big_labels.zarr "
+        "--scheduler tcp://10.0.0.1:8786\n",
+    )
+    parser.add_argument("session", metavar="SESSION", help="*.clusternet")
+    parser.add_argument("source", metavar="SOURCE", help="an image, or a folder of images")
+    parser.add_argument(
+        "destination", metavar="DESTINATION", help="*.zarr or *.tif; a folder for a folder"
+    )
+    add_scaling_options(parser)
+    add_grid_options(parser)
+
+
 def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _add(
         commands,
@@ -169,7 +191,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_fit, _add_segment, _add_unsupervised, _add_score, _add_info):
+    for add in (
+        _add_demo,
+        _add_fit,
+        _add_segment,
+        _add_unsupervised,
+        _add_apply,
+        _add_score,
+        _add_info,
+    ):
         add(commands)
     return parser
 

@@ -16,7 +16,7 @@ import napari_clusternet as cn
 from napari_clusternet.cli import build_parser, main
 from napari_clusternet.errors import FileFormatError
 
-COMMANDS = ("demo", "fit", "segment", "unsupervised", "score", "info")
+COMMANDS = ("demo", "fit", "segment", "unsupervised", "apply", "score", "info")
 
 
 @pytest.fixture
@@ -100,6 +100,24 @@ def test_segment_saves_a_session_that_gives_the_same_labels(
     capsys.readouterr()
     assert main(["info", str(session)]) == 0
     assert "classes:   2" in capsys.readouterr().out
+
+
+def test_apply_writes_the_session_s_labels(
+    scene: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session, output = tmp_path / "scene.clusternet", tmp_path / "out.zarr"
+    assert _segment(scene, "--features", "bands", "--session", str(session)) == 0
+    command = ["apply", str(session), str(scene["image"]), str(output)]
+    assert main(command) == 0
+    out = capsys.readouterr()
+    assert f"labels: {output}" in out.out
+    assert "classifying" in out.err
+    np.testing.assert_array_equal(cn.read_labels(output), cn.read_labels(scene["labels"]))
+    assert main(command) == 1
+    assert "it exists already" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "-q"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--workers", "2", "--scheduler", "tcp://x:1"])
 
 
 def test_fit_saves_a_model_that_segment_takes(

@@ -104,6 +104,24 @@ def unsupervised(options: argparse.Namespace, callback: Callback) -> None:
     print(f"regions: {options.output} ({int(regions.max())})")
 
 
+def apply(options: argparse.Namespace, callback: Callback) -> None:
+    """Classify images of any size with a session."""
+    from napari_clusternet.session_file import load_with_extra
+
+    _check_suffix("SESSION", options.session, SESSION_SUFFIX)
+    grid = {name: value for name, value in _grid(options).items() if value is not None}
+    source = cn.open_image(options.source, **grid) if grid else options.source
+    session, extra = load_with_extra(cn.Session, options.session, None)
+    classes = enumerate(extra.get("classes", []), start=1)
+    names = {k: str(one["name"]) for k, one in classes if k <= session.n_classes and "name" in one}
+    path = cn.apply(
+        session, source, options.destination, options.scheduler, workers=options.workers,
+        memory=options.memory, device=options.device, class_names=names,
+        overwrite=options.overwrite, callback=callback,
+    )  # fmt: skip
+    print(f"labels: {path}")
+
+
 def _print_shares(labels: npt.NDArray[Any]) -> None:
     import numpy as np
 

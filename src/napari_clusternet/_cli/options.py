@@ -110,6 +110,28 @@ def add_grid_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--spacing", type=spacing, metavar="[Z,]Y,X", help="pixel size")
 
 
+def add_scaling_options(parser: argparse.ArgumentParser) -> None:
+    """Add where and how `apply` computes."""
+    group = parser.add_argument_group("where to compute")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=non_negative, default=0, metavar="N",
+        help="processes of this machine; 0 for this process (%(default)s)",
+    )  # fmt: skip
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, tcp://host:port")
+    group.add_argument(
+        "--memory", type=float, metavar="GB",
+        help="for pieces under way, together; of a cluster, each (about 1 a piece)",
+    )  # fmt: skip
+    group.add_argument(
+        "--device", default="auto", help="of a cluster's workers: auto, cpu, cuda, cuda:1, mps"
+    )
+    group.add_argument(
+        "--overwrite", action="store_true",
+        help="replace an existing result, or one that another session or source has begun",
+    )  # fmt: skip
+
+
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of step 1."""
     group = parser.add_argument_group("learning")

@@ -12,6 +12,7 @@ from napari_clusternet._cli import commands
 from napari_clusternet._cli.bars import ProgressBars
 
 _COMMANDS = {
+    "apply": commands.apply,
     "demo": commands.demo,
     "fit": commands.fit,
     "info": commands.info,
