@@ -57,12 +57,12 @@ class Strokes:
     def of(cls, array: Any) -> Strokes:
         """Return the runs of a map of strokes ([Z,] Y, X), 0 for none; any integer dtype."""
         flat = np.asarray(array).reshape(-1)
-        parts = [
-            _runs(flat[begin : begin + _BLOCK], begin) for begin in range(0, flat.size, _BLOCK)
-        ]
-        starts, lengths, values = (
-            np.concatenate([np.zeros(0, np.int64), *found]) for found in zip(*parts, strict=True)
-        )
+        parts = [(np.zeros(0, np.int64),) * 3]
+        for begin in range(0, flat.size, _BLOCK):
+            part = flat[begin : begin + _BLOCK]
+            if part.any():
+                parts.append(_runs(part, begin))
+        starts, lengths, values = (np.concatenate(found) for found in zip(*parts, strict=True))
         low, high = values.min(initial=0), values.max(initial=0)
         narrow = np.uint8 if high <= 255 else np.uint16 if high <= 65535 else np.int64
         return cls(
