@@ -323,16 +323,11 @@ def test_a_cluster_is_checked_before_work(
     session: cn.Session, image: Image, workers_see_tests: Path, cluster: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from napari_clusternet.scaling import cluster as module
+    from napari_clusternet.scaling import work
 
     path = workers_see_tests / "out.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_PACKAGES", ("napari-clusternet", "no-such-package"))
-        patch.setattr(module, "version", _version)
-        with pytest.raises(InputError, match=r"worker tcp://.* has napari-clusternet .* here is 9"):
-            apply(session, image, path, cluster)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "session_fingerprint", lambda predictor: "another")
+        patch.setattr(work.Work, "digest", lambda self: "another")
         with pytest.raises(InputError, match="the session's model is not the client's"):
             apply(session, image, path, cluster)
     assert not path.exists()
@@ -340,9 +335,45 @@ def test_a_cluster_is_checked_before_work(
     np.testing.assert_array_equal(cn.read_labels(path), session.labels)
 
 
-def _version(package: str) -> str:
-    """Return another version here than on workers, where this file cannot be imported."""
-    return "9.9"
+class Elsewhere:
+    """A client whose second worker has another package and no torch."""
+
+    status = "running"
+
+    class scheduler:  # noqa: N801 - as `distributed` calls it
+        address = "tcp://10.0.0.1:8786"
+
+    def __init__(self, n_workers: int) -> None:
+        self.workers = [f"tcp://10.0.0.2:{i}" for i in range(n_workers)]
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": dict.fromkeys(self.workers)}
+
+    def run(self, ask: Callable[..., str], *package: str, on_error: str) -> dict[str, Any]:
+        answers: dict[str, Any] = dict.fromkeys(self.workers, ask(*package))
+        if package == ("napari-clusternet",):
+            answers[self.workers[1]] += ".dev7"
+        if package == ("torch",):
+            answers[self.workers[1]] = ModuleNotFoundError("torch")
+        if package == ("numpy",):  # a later patch of the same release is no other release
+            answers[self.workers[1]] += "9"
+        return answers
+
+
+def test_workers_with_other_versions_are_named() -> None:
+    pytest.importorskip("distributed")
+    from napari_clusternet.scaling.cluster import check_versions
+
+    with pytest.raises(InputError, match="no worker is there") as none:
+        check_versions(Elsewhere(0))  # type: ignore[arg-type]
+    assert "dask worker tcp://10.0.0.1:8786" in str(none.value)
+    with pytest.raises(
+        InputError, match=r"worker tcp://10\.0\.0\.2:1 has napari-clusternet"
+    ) as two:
+        check_versions(Elsewhere(2))  # type: ignore[arg-type]
+    assert f"here is {cn.__version__}; worker tcp://10.0.0.2:1 has no torch. " in str(two.value)
+    assert "2:0 " not in str(two.value)
+    assert "numpy" not in str(two.value)
 
 
 def test_an_address_without_scheduler_is_named(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,10 @@ from napari_clusternet.io.atomic import check_target, put_in_place, remove
 from napari_clusternet.io.opening import all_formats, local_path, open_image
 from napari_clusternet.predictor import Predictor
 from napari_clusternet.progress import Callback, Progress, drain
-from napari_clusternet.scaling.cluster import client_of, cluster_runner
 from napari_clusternet.scaling.ledger import Ledger, open_ledger
 from napari_clusternet.scaling.outputs import finish_steps, output_kind, prepare
 from napari_clusternet.scaling.plan import make_plan
-from napari_clusternet.scaling.runners import Runner, local_runner
+from napari_clusternet.scaling.runners import open_runner
 from napari_clusternet.scaling.running import UnfinishedError, run_steps
 from napari_clusternet.scaling.work import Work, direct
 
@@ -196,20 +194,8 @@ def _compute(how: _How, image: Image, ledger: Ledger, kind: str) -> Generator[Pr
     if len(ledger.done) == len(ledger.plan):
         return
     work = Work(how.predictor, direct(image), ledger.plan, ledger.store)
-    with _runner(how, work) as runner:
+    with open_runner(work, how.client, how.workers, how.device) as runner:
         yield from run_steps(runner, ledger, how.retries)
-
-
-@contextmanager
-def _runner(how: _How, work: Work) -> Iterator[Runner]:
-    with ExitStack() as stack:
-        if how.client is None:
-            yield stack.enter_context(local_runner(work, how.workers))
-            return
-        client, made = client_of(how.client)
-        if made:
-            stack.enter_context(client)
-        yield stack.enter_context(cluster_runner(work, client, how.device))
 
 
 def _folder_of_images(source: Any) -> Path | None:

@@ -13,9 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_clusternet.errors import InputError, invalid, missing_extra
-from napari_clusternet.scaling.fingerprint import session_fingerprint
-from napari_clusternet.scaling.runners import Runner
-from napari_clusternet.scaling.work import Work
+from napari_clusternet.scaling.runners import Job, Runner
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,7 +53,7 @@ def client_of(client: Any) -> tuple[Any, bool]:
 
 
 @contextmanager
-def cluster_runner(work: Work, client: Any, device: str) -> Iterator[Runner]:
+def cluster_runner(work: Job, client: Any, device: str) -> Iterator[Runner]:
     """Yield what runs tasks on a cluster; its workers are checked first.
 
     Raises
@@ -120,46 +118,43 @@ def _release(name: str, text: str) -> str:
     return text if name == "napari-clusternet" else ".".join(text.split(".")[:2])
 
 
-def _plugin(work: Work, device: str) -> Any:
+def _plugin(work: Job, device: str) -> Any:
     """Return a worker plugin that loads the model once in each worker, now or when it joins."""
     from distributed import WorkerPlugin
 
     content = pickle.dumps(work.on("cpu"))
-    session, token = session_fingerprint(work.predictor), work.plan.store
+    digest, token = work.digest(), work.token
 
     class Loaded(WorkerPlugin):
         name = f"clusternet-{token}"
 
         def setup(self, worker: Any) -> None:
             loaded: Any = self
-            loaded.work = load(content, session, device)
+            loaded.work = load(content, digest, device)
 
     return Loaded()
 
 
-def load(content: bytes, session: str, device: str) -> Work:
+def load(content: bytes, digest: str, device: str) -> Job:
     """Load, in a worker, what the client sent, and check that it can be worked on here.
 
     Raises
     ------
     RuntimeError
-        If the session has become another on the way, or the output's folder is not to be seen.
+        If the session has become another on the way, or the output is not to be seen from here.
     """
-    work: Work = pickle.loads(content)  # noqa: S301 - from the client, whose code runs here
-    if session_fingerprint(work.predictor) != session:
+    work: Job = pickle.loads(content)  # noqa: S301 - from the client, whose code runs here
+    if work.digest() != digest:
         raise RuntimeError("the session's model is not the client's")
-    if not (work.store / "0").is_dir():
-        raise RuntimeError(f"there is no {str(work.store)!r} here")
-    work.image.read(tuple(slice(0, 1) for _ in work.plan.shape))
+    work.check()
     return work.on(device)
 
 
-def _run(name: str, task: int) -> tuple[int, int]:
+def _run(name: str, task: Any) -> Any:
     from distributed import get_worker
 
     plugin: Any = get_worker().plugins[name]
-    done: tuple[int, int] = plugin.work.run(task)
-    return done
+    return plugin.work.run(task)
 
 
 class _Cluster:
@@ -175,8 +170,8 @@ class _Cluster:
         options = {"resources": {"GPU": 1}} if gpus else {}
         self._pool = client.get_executor(pure=False, retries=0, **options)
 
-    def submit(self, task: int) -> Future[tuple[int, int]]:
-        future: Future[tuple[int, int]] = self._pool.submit(_run, self._name, task)
+    def submit(self, task: Any) -> Future[Any]:
+        future: Future[Any] = self._pool.submit(_run, self._name, task)
         return future
 
     def mend(self) -> None:

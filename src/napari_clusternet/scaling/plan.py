@@ -157,7 +157,7 @@ def make_plan(predictor: Predictor, image: Image, memory: float | None) -> Plan:
         np.dtype(predictor.table.dtype).name,
         chunk,
         task,
-        _tile(extractor, image, task, memory or TASK_BYTES),
+        compute_tile(extractor, image, memory),
         tuple(extractor.halo),
         tuple(extractor.multiple),
         session_fingerprint(predictor),
@@ -165,6 +165,12 @@ def make_plan(predictor: Predictor, image: Image, memory: float | None) -> Plan:
         f"labels-{secrets.token_hex(4)}.zarr",
         version("napari-clusternet"),
     )
+
+
+def compute_tile(extractor: Extractor, image: Image, memory: float | None) -> tuple[int, ...]:
+    """Return the extent of what is computed at a time; see `make_plan`."""
+    chunk = tuple(min(c, n) for c, n in zip(CHUNK[image.ndim], image.shape, strict=True))
+    return _tile(extractor, image, _task(image.shape, chunk), memory or TASK_BYTES)
 
 
 def _task(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,14 +14,47 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_clusternet.errors import invalid
-from napari_clusternet.scaling.work import Work
+from napari_clusternet.extractor import Extractor
 
-#: The work of this process, where it is a worker.
-_work: list[Work] = []
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: The job of this process, where it is a worker.
+_job: list[Job] = []
+
+
+class Job(Protocol):
+    """What workers are sent once, and then asked for task by task; it can be pickled.
+
+    Attributes
+    ----------
+    token : str
+        What it is called on a cluster.
+    extractor : Extractor
+        What knows the device.
+    """
+
+    @property
+    def token(self) -> str: ...  # noqa: D102
+
+    @property
+    def extractor(self) -> Extractor: ...  # noqa: D102
+
+    def on(self, device: str) -> Job:
+        """Return the same job with networks on another device."""
+
+    def digest(self) -> str:
+        """Return what must be equal here and in every worker."""
+
+    def check(self) -> None:
+        """Raise an error if the job cannot be done from here."""
+
+    def run(self, task: Any) -> Any:
+        """Do one task."""
 
 
 class Runner(Protocol):
@@ -35,8 +68,8 @@ class Runner(Protocol):
 
     slots: int
 
-    def submit(self, task: int) -> Future[tuple[int, int]]:
-        """Start a task; its result is what `Work.run` returns."""
+    def submit(self, task: Any) -> Future[Any]:
+        """Start a task; its result is what `Job.run` returns."""
 
     def mend(self) -> None:
         """Replace what broke."""
@@ -48,13 +81,13 @@ class Runner(Protocol):
 class _Threads:
     """Threads of this process; see `Runner`."""
 
-    def __init__(self, work: Work, n: int) -> None:
+    def __init__(self, work: Job, n: int) -> None:
         self.slots = n
-        self._work = work
+        self._job = work
         self._pool = ThreadPoolExecutor(n, thread_name_prefix="clusternet-apply")
 
-    def submit(self, task: int) -> Future[tuple[int, int]]:
-        return self._pool.submit(self._work.run, task)
+    def submit(self, task: Any) -> Future[Any]:
+        return self._pool.submit(self._job.run, task)
 
     def mend(self) -> None:
         pass
@@ -66,7 +99,7 @@ class _Threads:
 class _Processes:
     """Processes of this machine, which share its cores evenly; see `Runner`."""
 
-    def __init__(self, work: Work, n: int) -> None:
+    def __init__(self, work: Job, n: int) -> None:
         self.slots = n
         # networks travel by way of the CPU and come back to the device they were on
         device = _device_of(work)
@@ -86,7 +119,7 @@ class _Processes:
             self.slots, multiprocessing.get_context("spawn"), _begin, self._start
         )
 
-    def submit(self, task: int) -> Future[tuple[int, int]]:
+    def submit(self, task: Any) -> Future[Any]:
         return self._pool.submit(_run, task)
 
     def mend(self) -> None:
@@ -98,7 +131,35 @@ class _Processes:
 
 
 @contextmanager
-def local_runner(work: Work, workers: int) -> Iterator[Runner]:
+def open_runner(
+    work: Job, client: Client | str | None, workers: int, device: str = "auto"
+) -> Iterator[Runner]:
+    """Yield what runs tasks: on a cluster, in processes of this machine, or in this process.
+
+    Parameters
+    ----------
+    work : Job
+    client : distributed.Client or str or None
+        The cluster, or its scheduler's address.
+    workers : int
+        Without a cluster: processes, 0 for this one.
+    device : str
+        Where workers of a cluster compute.
+    """
+    with ExitStack() as stack:
+        if client is None:
+            yield stack.enter_context(local_runner(work, workers))
+            return
+        from napari_clusternet.scaling.cluster import client_of, cluster_runner
+
+        connected, made = client_of(client)
+        if made:
+            stack.enter_context(connected)
+        yield stack.enter_context(cluster_runner(work, connected, device))
+
+
+@contextmanager
+def local_runner(work: Job, workers: int) -> Iterator[Runner]:
     """Yield what runs tasks on this machine.
 
     Parameters
@@ -114,8 +175,8 @@ def local_runner(work: Work, workers: int) -> Iterator[Runner]:
         runner.close()
 
 
-def _device_of(work: Work) -> str:
-    extractor: Any = work.predictor.extractor
+def _device_of(work: Job) -> str:
+    extractor: Any = work.extractor
     for part in getattr(extractor, "parts", (extractor,)):
         if hasattr(part, "device"):
             return str(part.device.name)
@@ -134,7 +195,7 @@ def _begin(content: bytes, device: str, n_threads: int) -> None:
 
     torch.set_num_threads(n_threads)
     # made by the parent process, which this one trusts as itself
-    _work[:] = [pickle.loads(content).on(device)]  # noqa: S301
+    _job[:] = [pickle.loads(content).on(device)]  # noqa: S301
 
 
 def _end_with_parent() -> None:
@@ -145,5 +206,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(task: int) -> tuple[int, int]:
-    return _work[0].run(task)
+def _run(task: Any) -> Any:
+    return _job[0].run(task)

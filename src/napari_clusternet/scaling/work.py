@@ -15,6 +15,7 @@ from napari_clusternet.device import select_device
 from napari_clusternet.extractor import Extractor
 from napari_clusternet.image import Image
 from napari_clusternet.predictor import Predictor
+from napari_clusternet.scaling.fingerprint import session_fingerprint
 from napari_clusternet.scaling.ledger import checksum
 from napari_clusternet.scaling.plan import Plan
 
@@ -99,6 +100,32 @@ class Work:
     image: Image
     plan: Plan
     store: Path
+
+    @property
+    def token(self) -> str:
+        """What this work is called on a cluster."""
+        return self.plan.store
+
+    @property
+    def extractor(self) -> Extractor:
+        """What knows the device."""
+        return self.predictor.extractor
+
+    def digest(self) -> str:
+        """Return what must be equal here and in every worker."""
+        return session_fingerprint(self.predictor)
+
+    def check(self) -> None:
+        """Check that the source and the output can be seen from here.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no folder to write to.
+        """
+        if not (self.store / "0").is_dir():
+            raise RuntimeError(f"there is no {str(self.store)!r} here")
+        self.image.read(tuple(slice(0, 1) for _ in self.plan.shape))
 
     def on(self, device: str) -> Work:
         """Return the same work with networks on another device."""
