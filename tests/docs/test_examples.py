@@ -8,6 +8,7 @@ left out.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,9 @@ import numpy as np
 import pytest
 
 import napari_clusternet as cn
+from napari_clusternet import config
 
 ROOT = Path(__file__).parents[2]
-#: Pages whose blocks need a viewer; `tests/gui/test_console_page.py` runs that of the console.
-NEED_A_VIEWER = {
-    "console.md", "napari-classify.md", "napari-clusters.md", "napari-export.md",
-    "napari-learn.md", "napari-unsupervised.md",
-}  # fmt: skip
 #: Less training, page by page: printed -> run.
 SHORTER = {
     "README.md": [('from_preset("quick"', 'from_preset("quick", n_epochs=1, n_clusters=20')],
@@ -30,18 +27,17 @@ SHORTER = {
     "supervised.md": [('method="unet",', 'method="unet", steps=2,'), ("steps=400", "steps=2")],
     "unsupervised.md": [("n_iterations=200", "n_iterations=2")],
 }
+#: Code of a window: `tests/gui/test_console_page.py` runs the console's page.
+_WINDOW = re.compile(r"\b(viewer|control)\b")
 _BLOCK = re.compile(
     r"(?P<before>[^\n]*\n\n?)^```python\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
 )
 
 
 def pages() -> list[Path]:
-    """Return the pages that have blocks of Python to run without a viewer."""
+    """Return the pages with Python to run; what needs a window is left to the tests of windows."""
     every = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    return [
-        page for page in every
-        if page.name not in NEED_A_VIEWER and "```python" in page.read_text(encoding="utf-8")
-    ]  # fmt: skip
+    return [page for page in every if code_of(page)]
 
 
 def code_of(page: Path) -> list[tuple[int, str]]:
@@ -50,7 +46,7 @@ def code_of(page: Path) -> list[tuple[int, str]]:
     return [
         (text[: block.start("code")].count("\n") + 1, block["code"])
         for block in _BLOCK.finditer(text)
-        if "<!-- not run:" not in block["before"]
+        if "<!-- not run:" not in block["before"] and not _WINDOW.search(block["code"])
     ]
 
 
@@ -98,8 +94,8 @@ def _write_scene(folder: Path, image: cn.Image, names: tuple[str, ...]) -> None:
             target.write(data)
 
 
-#: These train a model and take half a minute.
-LONG = {"README.md", "quickstart.md"}
+#: These train a model, or open large samples, and take half a minute.
+LONG = {"README.md", "quickstart.md", "tutorial-brain.md", "tutorial-satellite.md"}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +107,7 @@ def test_blocks_of_python(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     blocks = code_of(page)
     assert blocks
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "FILES", replace(config.FILES))  # pages may change limits
     names = write_files(tmp_path)
     for line, code in blocks:
         for printed, run in SHORTER.get(page.name, ()):
