@@ -67,9 +67,12 @@ class SessionDefaults:
     embed_bytes: int = 2 << 30
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileLimits:
-    """What a file may claim before it is refused, so that no header can exhaust the machine."""
+    """What a file may claim before it is refused, so that no header can exhaust the machine.
+
+    Those of `FILES` may be changed, before a file is opened.
+    """
 
     max_pixels: int = 1 << 40
     max_axis: int = 1 << 24

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_clusternet.errors import FileFormatError
+from napari_clusternet.errors import FileFormatError, InputError
+from napari_clusternet.image import Image
 from napari_clusternet.io.model_files import KEY, load_model, save_model
+from napari_clusternet.session import Session
+from napari_clusternet.session_file import KIND, VERSION
 
 
 @pytest.fixture
@@ -118,6 +121,34 @@ def test_row_20_version_that_is_no_number(tmp_path: Path, version: Any) -> None:
 
 def test_row_20_missing_key(good: Path) -> None:
     refused(good, r"lacks \['b', 'c'\]", required=["a", "b", "c", "k"])
+
+
+def test_row_20_sessions_of_the_future_and_without_parts(tmp_path: Path) -> None:
+    path = tmp_path / "s.clusternet"
+    Session(picture(np.float32), features="bands", n_clusters=3).save(path)
+    arrays, metadata = load_model(path, kind=KIND, finite=False)
+    save_model(path, arrays, metadata, kind=KIND, version=VERSION + 1)
+    with pytest.raises(FileFormatError, match="Update napari-clusternet"):
+        Session.load(path)
+    for name in ("strokes", "order", "history", "image"):
+        parts = [{k: v for k, v in part.items() if k != name} for part in (arrays, metadata)]
+        save_model(path, *parts, kind=KIND)
+        with pytest.raises(FileFormatError, match=rf"s\.clusternet.*lacks \['{name}'\]"):
+            Session.load(path)
+
+
+def picture(dtype: Any, bands: int = 2) -> Image:
+    data = np.random.default_rng(0).integers(0, 99, (bands, 12, 9)).astype(dtype)
+    return Image.from_array(data, axes="CYX")
+
+
+def test_row_16_another_dtype_of_integers_is_refused() -> None:
+    session = Session(picture(np.uint8), features="bands", n_clusters=3)
+    both = r"2 bands .* of uint16, .* 2 bands .* of uint8"
+    with pytest.raises(InputError, match=both):
+        session.predict(picture(np.uint16))
+    with pytest.raises(InputError, match=r"3 bands .* of uint8, .* 2 bands"):
+        session.predict(picture(np.uint8, bands=3))
 
 
 def test_missing_file(tmp_path: Path) -> None:

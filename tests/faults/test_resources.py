@@ -242,6 +242,51 @@ def test_row_35_killed_a_hundred_times(tmp_path: Path, kind: str) -> None:
     killed(tmp_path, kind, 100)
 
 
+#: Trains in forked processes that are killed; then to the end, and once without interruption.
+TRAINING = """
+    import os, random, signal, sys, time
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from test_step1_resume import SMALL, assert_same, scene
+    from napari_clusternet.clusternet import ClusterNet
+    from napari_clusternet.io.model_files import load_model
+    from napari_clusternet.training.checkpoints import KIND
+    path, times = Path(sys.argv[2]) / "run", int(sys.argv[3])
+    options = {**SMALL, "n_epochs": 6}
+    random.seed(0)
+    seen = 0
+    for _ in range(times):
+        training = os.fork()
+        if training == 0:
+            for _ in ClusterNet(**options).fit_steps(scene(), checkpoint=path):
+                pass
+            time.sleep(60)
+        time.sleep(random.uniform(0.1, 0.6))
+        os.kill(training, signal.SIGKILL)
+        os.waitpid(training, 0)
+        if path.exists():
+            load_model(path, kind=KIND)  # whole, whenever it was killed
+            seen += 1
+        left = [other for other in path.parent.iterdir() if other != path]
+        assert len(left) <= 2, left
+    resumed = ClusterNet(**options).fit(scene(), checkpoint=path)
+    assert list(path.parent.iterdir()) == [path]
+    assert_same(resumed, ClusterNet(**options).fit(scene()))
+    print(times, seen)
+"""
+
+
+@LINUX
+@pytest.mark.slow
+def test_row_35_training_killed_while_it_writes_checkpoints(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[1] / "integration"
+    done = child(TRAINING, folder, tmp_path, 20, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tried, seen = map(int, done.stdout.split())
+    assert tried == 20
+    assert seen > 5
+
+
 # --- row 36: two writers ------------------------------------------------------------------------
 
 SECOND = """

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import napari_clusternet as cn
+from napari_clusternet.config import FILES
 from napari_clusternet.errors import ClusterNetError, FileFormatError
 from napari_clusternet.io.labels import read_labels, write_labels
 from napari_clusternet.io.model_files import load_model
@@ -99,7 +100,7 @@ class Payload:
     ],
     ids=["session", "model", "strokes", "image", "labels", "weights", "safetensors"],
 )  # fmt: skip
-@pytest.mark.parametrize("name", ["a.clusternet", "a.safetensors", "a.pth", "a.npy", "a.tif"])
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.npy"])
 def test_row_17_no_loader_unpickles(tmp_path: Path, load: Any, name: str) -> None:
     path, touched = tmp_path / name, tmp_path / "touched"
     path.write_bytes(pickle.dumps(Payload(touched)))
@@ -173,6 +174,15 @@ def test_a_pipe_does_not_keep_the_reader_waiting(tmp_path: Path) -> None:
         for path in tmp_path.iterdir():
             with pytest.raises(ClusterNetError):
                 load(path)
+
+
+def test_limits_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_labels(tmp_path / "a.nii.gz", PIXELS)
+    monkeypatch.setattr(FILES, "max_axis", 7)
+    with pytest.raises(FileFormatError, match=r"a\.nii\.gz.*shape .*at most 7"):
+        cn.open_image(path)
+    monkeypatch.setattr(FILES, "max_axis", 8)
+    assert cn.open_image(path).shape[-2:] == (8, 8)
 
 
 def test_the_suite_refuses_the_network(no_network: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import struct
 import zlib
@@ -59,8 +60,6 @@ def save_model(
     OSError
         If the system refuses to write; the earlier file is unchanged.
     """
-    from safetensors.numpy import save_file
-
     arrays = {name: _plain(np.asarray(value)) for name, value in tensors.items()}
     content = {
         "format": kind,
@@ -74,7 +73,7 @@ def save_model(
     except (TypeError, ValueError) as error:
         invalid("metadata", metadata, f"not JSON ({error})", "Give finite numbers, text and lists")
     with atomic_path(path) as temporary:
-        save_file(arrays, str(temporary), metadata={KEY: text})
+        _write(arrays, temporary, text)
 
 
 def load_model(
@@ -141,6 +140,23 @@ def load_model(
     if finite:
         _check_finite(source, tensors)
     return tensors, metadata
+
+
+def _write(arrays: dict[str, npt.NDArray[Any]], path: Path, text: str) -> None:
+    """Write a safetensors file with the permissions that other new files have."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file(arrays, str(path), metadata={KEY: text})
+    except SafetensorError as error:  # it stands for what the system said, a full disk for example
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise OSError(str(error)) from error
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    path.chmod(mode)
 
 
 def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
