@@ -151,9 +151,17 @@ def cluster_ids(
         Its `divides` are replayed in order.
     """
     ids = assign(rows, base).astype(np.int64) + 1
+    if not state.divides:
+        return ids
+    # the rows of every cluster, so that a division costs what its cluster holds, not all rows
+    order = np.argsort(ids.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort
+    ends = np.searchsorted(ids[order], np.arange(1, len(base) + 2))
+    members = {i + 1: [order[ends[i] : ends[i + 1]]] for i in range(len(base))}
     for divide in state.divides:
-        there = np.flatnonzero(ids == divide.source)
+        there = np.sort(np.concatenate([order[:0], *members.pop(divide.source, [])]))
         if there.size:
             parts = assign(rows[there], divide.centroids)
             ids[there] = np.asarray(divide.ids)[parts]
+            for part, target in enumerate(divide.ids):
+                members.setdefault(target, []).append(there[parts == part])
     return ids

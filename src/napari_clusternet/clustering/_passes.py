@@ -42,6 +42,13 @@ def for_chunks(
 
     with _ONE_AT_A_TIME:
         threads = torch.get_num_threads()
+        if n_rows <= CHUNK:  # starting a thread would take longer
+            torch.set_num_threads(1)
+            try:
+                merge(task(slice(0, n_rows)))
+            finally:
+                torch.set_num_threads(threads)
+            return
         workers = n_threads or threads
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         waiting: deque[Future[Result]] = deque()
