@@ -7,16 +7,16 @@ left out.
 
 from __future__ import annotations
 
+import doctest
 import re
-from dataclasses import replace
+import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import napari_clusternet as cn
-from napari_clusternet import config
+from napari_clusternet.cli import main
 
 ROOT = Path(__file__).parents[2]
 #: Less training, page by page: printed -> run.
@@ -50,50 +50,6 @@ def code_of(page: Path) -> list[tuple[int, str]]:
     ]
 
 
-def write_files(folder: Path) -> dict[str, Any]:
-    """Write the files that pages name, and return the variables that they take for granted."""
-    rng = np.random.default_rng(0)
-    truth = np.ones((48, 64), np.uint8)
-    truth[:, 32:] = 2
-    truth[30:, 10:40] = 3
-    places = {"crs": "EPSG:32640", "spacing": (2.0, 2.0), "units": "metre"}
-    bands = np.array([40, 120, 200])[:, None, None] + 20 * truth + rng.normal(0, 6, (3, 48, 64))
-    strokes = np.zeros_like(truth)
-    strokes[5, 5:20], strokes[5, 40:60], strokes[40, 12:38] = 1, 2, 3
-    image = cn.Image.from_array(bands.clip(0, 255).astype(np.uint8), axes="CYX", **places)
-    _write_scene(folder, image, ("scene", "a", "b", "c", "big"))
-    quad = cn.Image.from_array(rng.gamma(4, 10, (4, 48, 64)).astype(np.float32), axes="CYX")
-    _write_scene(folder, quad, ("quad",))
-    for name, labels in {
-        "strokes": strokes,
-        "truth": truth,
-        "a_mask": truth,
-        "b_mask": truth,
-    }.items():
-        cn.write_labels(folder / f"{name}.tif", labels, like=image)
-    objects = np.where(truth == 3, 1, 0)
-    return {
-        "image": image, "strokes": strokes, "labels": truth, "truth": truth, "cn": cn, "np": np,
-        "image_1": image, "image_2": image, "image_3": image, "strokes_3": strokes,
-        "volume": rng.normal(0, 1, (4, 12, 14)), "objects_a": objects, "objects_b": objects,
-        "truth_a": objects, "truth_b": objects,
-    }  # fmt: skip
-
-
-def _write_scene(folder: Path, image: cn.Image, names: tuple[str, ...]) -> None:
-    rasterio = pytest.importorskip("rasterio")
-    from rasterio.transform import from_origin
-
-    data = np.asarray(image.data)
-    for name in names:
-        with rasterio.open(
-            folder / f"{name}.tif", "w", driver="GTiff", count=len(data), dtype=data.dtype,
-            height=data.shape[1], width=data.shape[2], crs="EPSG:32640",
-            transform=from_origin(300_000, 2_790_000, 2, 2),
-        ) as target:  # fmt: skip
-            target.write(data)
-
-
 #: These train a model, or open large samples, and take half a minute.
 LONG = {"README.md", "quickstart.md", "tutorial-brain.md", "tutorial-satellite.md"}
 
@@ -102,18 +58,12 @@ LONG = {"README.md", "quickstart.md", "tutorial-brain.md", "tutorial-satellite.m
     "page",
     [pytest.param(p, marks=pytest.mark.slow if p.name in LONG else (), id=p.name) for p in pages()],
 )
-def test_blocks_of_python(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyogrio")
-    blocks = code_of(page)
-    assert blocks
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "FILES", replace(config.FILES))  # pages may change limits
-    names = write_files(tmp_path)
-    for line, code in blocks:
+def test_blocks_of_python(page: Path, documented: dict[str, Any]) -> None:
+    for line, code in code_of(page):
         for printed, run in SHORTER.get(page.name, ()):
             code = code.replace(printed, run)
         # lines of the traceback are those of the page
-        exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+        exec(compile("\n" * (line - 1) + code, str(page), "exec"), documented)
 
 
 def test_replacements_still_fit_the_pages() -> None:
@@ -121,3 +71,61 @@ def test_replacements_still_fit_the_pages() -> None:
         page = ROOT / name if name == "README.md" else ROOT / "docs" / name
         for printed, _ in changes:
             assert printed in page.read_text(encoding="utf-8"), f"{name}: {printed}"
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def commands() -> list[str]:
+    """Return the commands of all pages; patterns in capitals and the demo are left out."""
+    found: list[str] = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"^```bash\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line for line in lines if line.startswith("napari-clusternet ")]
+    return [
+        line for line in dict.fromkeys(found)
+        if not re.search(r"\b[A-Z]{4,}\b", line) and " demo" not in line
+    ]  # fmt: skip
+
+
+def test_commands_in_the_order_of_the_pages(
+    documented: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = commands()
+    assert len(lines) > 6
+    cn.write_labels("labels.tif", documented["labels"], like=documented["image"])
+    for line in lines:
+        shorter = line.replace("n_iterations=200", "n_iterations=2")
+        shorter = shorter.replace("--preset quick", "--preset quick --epochs 1 --clusters 20")
+        # the steps have their own tests: without them, quickly
+        assert main([*shlex.split(shorter)[1:], "-q"]) == 0, line
+    assert "mean_dice" in capsys.readouterr().out
+
+
+# ---- docstrings ----------------------------------------------------------------------------------
+
+
+def examples() -> list[doctest.DocTest]:
+    """Return the examples in the docstrings of the API."""
+    finder = doctest.DocTestFinder(recurse=False)
+    things = [(name, getattr(cn, name)) for name in cn.__all__ if name != "current"]
+    return [test for name, thing in things for test in finder.find(thing, name) if test.examples]
+
+
+#: In docstrings: printed -> run.
+LESS = [
+    ("steps=500", "steps=2"),
+    ('"b_mask.tif"], "scene.tif")', '"b_mask.tif"], "scene.tif", steps=2)'),
+]
+
+
+@pytest.mark.parametrize("test", examples(), ids=lambda test: test.name)
+def test_examples_of_docstrings(test: doctest.DocTest, documented: dict[str, Any]) -> None:
+    for example in test.examples:  # the same code, with less training
+        for printed, run in LESS:
+            example.source = example.source.replace(printed, run)
+    test.globs = documented
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False)
+    assert result.attempted
+    assert result.failed == 0

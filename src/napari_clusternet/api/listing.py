@@ -62,6 +62,11 @@ def methods(kind: str | None = None) -> list[Method]:
     ------
     InputError
         If there is no such kind.
+
+    Examples
+    --------
+    >>> [method.name for method in cn.methods("masks")]
+    ['unet', 'ternausnet', 'linknet', 'pspnet', 'deeplabv3plus']
     """
     if kind is not None and kind not in _FAMILIES:
         invalid("kind", kind, "no such kind of method", f"Use one of {', '.join(_FAMILIES)}")

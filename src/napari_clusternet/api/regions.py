@@ -90,6 +90,8 @@ def unsupervised(
     Examples
     --------
     >>> regions = cn.unsupervised("scene.tif", method="kmeans", n_clusters=5)
+    >>> int(regions.max())
+    5
     """
     steps = unsupervised_steps(
         image, axes=axes, spacing=spacing, method=method, random_state=random_state,

@@ -189,6 +189,12 @@ def segment(
         If an argument does not fit, or the method has no such parameter.
     StrokeError
         If the strokes do not fit the image or hold fewer than two classes.
+
+    Examples
+    --------
+    >>> labels = cn.segment("scene.tif", cn.read_labels("strokes.tif"), features="bands")
+    >>> sorted(np.unique(labels).tolist())
+    [1, 2, 3]
     """
     steps = segment_steps(
         image, strokes, axes=axes, spacing=spacing, features=features, method=method, mode=mode,
