@@ -128,6 +128,8 @@ class Autosave:
             self._leave(entry)
             if entry.due:
                 self._arm()
+            else:  # it would keep the layer and its session in memory
+                self._watched.remove(entry)
 
     def close(self) -> None:
         """End well: nothing is kept any more."""
