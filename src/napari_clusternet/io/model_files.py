@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import struct
 import zlib
@@ -28,6 +27,13 @@ VERSION = 1
 
 #: A header larger than this is an attack or damage: ours take some kilobytes.
 MAX_HEADER = 32 << 20
+
+#: dtype -> what safetensors calls it.
+_DTYPES = {"bool": "BOOL", "float16": "F16", "float32": "F32", "float64": "F64"} | {
+    f"{sign}int{bits}": f"{letter}{bits}"
+    for sign, letter in (("", "I"), ("u", "U"))
+    for bits in (8, 16, 32, 64)
+}
 
 
 def save_model(
@@ -143,27 +149,32 @@ def load_model(
 
 
 def _write(arrays: dict[str, npt.NDArray[Any]], path: Path, text: str) -> None:
-    """Write a safetensors file with the permissions that other new files have."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    """Write a safetensors file: length of the header, header in JSON, arrays one after the other.
 
-    path.touch()
-    mode = path.stat().st_mode
-    try:
-        save_file(arrays, str(path), metadata={KEY: text})
-    except SafetensorError as error:  # it stands for what the system said, a full disk for example
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise OSError(str(error)) from error
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-    path.chmod(mode)
+    The library's own writer makes a temporary file of its own, which stays if it is killed.
+    """
+    header: dict[str, Any] = {"__metadata__": {KEY: text}}
+    # wider ones first, so that all are aligned
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    end = 0
+    for name in names:
+        begin, end = end, end + arrays[name].nbytes
+        kind = _DTYPES[arrays[name].dtype.name]
+        shape = list(arrays[name].shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    raw = json.dumps(header).encode()
+    raw += b" " * (-len(raw) % 8)
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(raw)) + raw)
+        for name in names:
+            stream.write(arrays[name].reshape(-1).view(np.uint8).data)
 
 
 def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return `array` in C order and native byte order, as safetensors stores it."""
-    if array.dtype.kind not in "biuf":
+    """Return `array` in C order and little-endian, as safetensors stores it."""
+    if array.dtype.name not in _DTYPES:
         invalid("tensors", array, "neither boolean, integer nor float", "Convert it first")
-    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=None)
+    return np.array(array, dtype=array.dtype.newbyteorder("<"), order="C", copy=None)
 
 
 def _checksum(array: npt.NDArray[Any]) -> int:
