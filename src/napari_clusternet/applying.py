@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ENDING = "_classes"
 #: Suffix of results whose source has none that labels can be written under.
 DEFAULT_SUFFIX = ".tif"
+#: Lazy images of more pixels become files piece by piece.
+LARGE_PIXELS = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,16 @@ def _one(
     predict: Predict, job: Job, names: dict[int, str], before: int, total: int
 ) -> Generator[Progress, None, Outcome]:
     image = job.source if isinstance(job.source, Image) else open_image(job.source)
-    steps = predict(image)
+    large = job.output is not None and image.is_lazy and math.prod(image.shape) > LARGE_PIXELS
+    if large and job.output is not None and job.output.name.endswith((".zarr", ".tif")):
+        from napari_clusternet.scaling.apply import predictor_steps
+
+        # nothing of it in memory as a whole; stopped, it goes on when it is asked for again
+        steps: Generator[Progress, None, Any] = predictor_steps(
+            predict, image, job.output, class_names=names, overwrite=True
+        )
+    else:
+        large, steps = False, predict(image)
     while True:
         try:
             step = next(steps)
@@ -161,6 +173,8 @@ def _one(
             break
         share = int(99 * step.done / max(1, step.total or 1))
         yield Progress(f"{job.name}", before + share, total)
+    if large:
+        return Outcome(job.name, job.output)
     if job.output is None:
         return Outcome(job.name, None, labels, image)
     write_labels(job.output, labels, image, class_names=names)

@@ -100,3 +100,24 @@ def test_the_table_names_its_classes(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == 'cluster,class,class_name\n4,2,"sea, deep"\n7,0,\n'
     with pytest.raises(FileFormatError, match=r"\*\.csv"):
         write_table(tmp_path / "a.xlsx", table, {})
+
+
+def test_a_large_file_is_classified_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_clusternet import applying
+    from napari_clusternet.session import Session
+
+    image = Image.from_array(np.arange(20, dtype=np.uint8).reshape(4, 5), axes="YX")
+    write_labels(tmp_path / "b.tif", np.asarray(image.data)[0])
+    session = Session(image, "bands", n_clusters=4)
+    strokes = np.zeros((4, 5), np.uint8)
+    strokes[0], strokes[3] = 1, 2
+    session.update(strokes)
+    monkeypatch.setattr(applying, "LARGE_PIXELS", 10)
+    monkeypatch.setattr(applying, "write_labels", None)  # not used for it
+    jobs = plan([tmp_path / "b.tif"], tmp_path)
+    (outcome,) = drain(apply_steps(session.predictor(), jobs, {1: "dark"}))
+    assert (outcome.error, outcome.output) == ("", tmp_path / "b_classes.tif")
+    np.testing.assert_array_equal(read_labels(tmp_path / "b_classes.tif"), session.labels)
+    assert not (tmp_path / "b_classes.tif.partial").exists()

@@ -147,6 +147,19 @@ def apply_steps(
     return target
 
 
+def predictor_steps(
+    predictor: Any,
+    image: Image,
+    destination: Path,
+    *,
+    class_names: Mapping[int, str] | None = None,
+    overwrite: bool = False,
+) -> Generator[Progress, None, Path]:
+    """Do what `apply_steps` does with what `Session.predictor` gave, in this process."""
+    how = _How(predictor, None, 0, None, "auto", 2, dict(class_names or {}), overwrite)
+    return (yield from _one(how, image, destination))
+
+
 @dataclass(frozen=True)
 class _How:
     """The arguments of `apply` that do not name files."""
