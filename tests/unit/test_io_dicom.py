@@ -183,3 +183,21 @@ def test_a_folder_without_slices_is_of_no_format(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(FileFormatError, match="dicom"):
         open_image(tmp_path)
+
+
+def test_a_field_that_claims_gigabytes_takes_none(series: Callable[..., Path]) -> None:
+    """Rows, (0028,0010) US of length 2, becomes a field of unknown text of 3 GB."""
+    import tracemalloc
+
+    folder = series()
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        at = content.index(b"\x28\x00\x10\x00US")
+        claim = b"\x28\x00\x10\x00UN\0\0" + (3 << 30).to_bytes(4, "little")
+        file.write_bytes(content[:at] + claim + content[at + 10 :])
+    tracemalloc.start()
+    with pytest.raises(FileFormatError, match=r"\.dcm"):
+        open_image(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20

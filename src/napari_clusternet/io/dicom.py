@@ -7,6 +7,8 @@ the normal of the image plane, never by file name or instance number. Axes as in
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -87,7 +89,7 @@ class _Volume(FileArray):
         if stamp_of(path) != self.stamps[i]:
             refuse(path, "the file changed after it was opened", "Open the series again")
         with reading(path):
-            stored = _pydicom().dcmread(path).pixel_array
+            stored = _read(path).pixel_array
         if stored.shape != self.shape[1:]:
             refuse(path, f"its pixels are {stored.shape}, not {self.shape[1:]}", "Export it again")
         slope, intercept = self.scales[i]
@@ -180,11 +182,24 @@ def _is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+class _Bounded(io.BufferedReader):
+    """A file that is never asked for more bytes than it has: memory is taken for all asked for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(size if size is None or size < 0 else min(size, max(left, 0)))
+
+
+def _read(path: Path, **options: Any) -> Any:
+    with _Bounded(io.FileIO(path)) as stream:
+        return _pydicom().dcmread(stream, **options)
+
+
 def _read_header(path: Path) -> _Slice | None:
     """Return what a file says; None if it holds no picture, such as a DICOMDIR or a report."""
     stamp = stamp_of(path)
     with reading(path):
-        header = _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        header = _read(path, stop_before_pixels=True, specific_tags=_TAGS)
         if "Rows" not in header or "Columns" not in header:
             kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
             if kind is None or "Image Storage" in kind.name:
