@@ -14,6 +14,7 @@ from napari.utils.notifications import (
     show_info,
     show_warning,
 )
+from qtpy.QtCore import QTimer
 
 from napari_clusternet._napari import unsaved
 from napari_clusternet._napari.autosave import Autosave
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     Found = tuple[Path, Strokes, dict[str, Any], Image | None]
 
+#: Milliseconds from the first dock to the offer.
+OFFER_AFTER = 500
+
 
 class Recovering:
     """Part of `napari_clusternet._napari.controller.Controller`.
@@ -46,8 +50,9 @@ class Recovering:
 
     def _start_keeping(self: Controller) -> None:
         self.autosave = Autosave()
-        if getattr(self.viewer, "window", None) is not None and self.unsaved:
-            self._offer(self.unsaved)
+        files = self.unsaved if getattr(self.viewer, "window", None) is not None else []
+        if files:  # once the dock has its place: the window moves what it tells to the corner once
+            QTimer.singleShot(OFFER_AFTER, lambda: self._offer(files))
 
     def _stop_keeping(self: Controller) -> None:
         self.autosave.close()
@@ -74,15 +79,21 @@ class Recovering:
         return unsaved.left_behind()
 
     def _offer(self: Controller, files: Sequence[Path]) -> None:
+        files = [file for file in files if file.exists()]
+        if self.closed or not files:  # recovered meanwhile
+            return
         count = "an image" if len(files) == 1 else f"{len(files)} images"
         message = (
-            f"The program ended unexpectedly; strokes on {count}, the last from "
-            f"{unsaved.painted_at(files[0])}, were not saved. Bring them back now, or any time by "
-            "File > IO Utilities > Recover unsaved strokes."
+            f"Unsaved strokes from {unsaved.painted_at(files[0])}: recover them? The program ended "
+            f"unexpectedly while strokes on {count} were not saved. Bring them back now, or any "
+            "time by File > IO Utilities > Recover unsaved strokes."
         )
-        actions = (("Recover", lambda _: self.recover()), ("Discard", lambda _: self.discard()))
         notification_manager.dispatch(
-            Notification(message, NotificationSeverity.WARNING, actions=actions)
+            Notification(
+                message,
+                NotificationSeverity.WARNING,
+                actions=(("Recover", lambda _: self.recover()),),
+            )
         )
 
     def recover(self: Controller) -> bool:
@@ -116,8 +127,8 @@ class Recovering:
             layers = [self._show_recovered(found, choices) for found in result[0]]
             if layers:
                 show_info(
-                    f"Recovered: {', '.join(repr(layer.name) for layer in layers)}. Choose the "
-                    "image in Classify and press Start to go on."
+                    f"Recovered {', '.join(repr(layer.name) for layer in layers)}. "
+                    "To go on, choose the image in Classify and press Start."
                 )
             if result[1]:
                 show_warning(f"Some strokes could not be recovered. {' '.join(result[1])}")

@@ -69,7 +69,7 @@ def left_behind() -> list[Path]:
     for folder in root().iterdir():
         with suppress(OSError):
             found += _look_into(folder)
-    found.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+    found.sort(key=_written_at, reverse=True)
     for old in found[AUTOSAVE.max_files :]:
         remove(old)
     return found[: AUTOSAVE.max_files]
@@ -100,6 +100,13 @@ def remove(file: Path) -> None:
 
 def painted_at(file: Path) -> str:
     """Return when strokes were painted, for people: the time, of other days the date too."""
-    when = time.localtime(file.stat().st_mtime)
+    when = time.localtime(_written_at(file))
     today = time.localtime()[:3] == when[:3]
     return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", when)
+
+
+def _written_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # another program has just removed it
+        return 0.0
