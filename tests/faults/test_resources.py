@@ -252,7 +252,7 @@ TRAINING = """
     from napari_clusternet.io.model_files import load_model
     from napari_clusternet.training.checkpoints import KIND
     path, times = Path(sys.argv[2]) / "run", int(sys.argv[3])
-    options = {**SMALL, "n_epochs": 6}
+    options = {**SMALL, "n_epochs": 4}
     random.seed(0)
     seen, began = 0, time.monotonic()
     first = os.fork()

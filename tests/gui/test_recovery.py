@@ -124,6 +124,7 @@ def test_saving_the_session_is_enough_until_the_next_stroke(
     wait_for(qtbot, "a", more)
 
 
+@pytest.mark.slow
 def test_strokes_painted_while_the_session_is_saved_are_kept(
     viewer: Any, qtbot: Any, tmp_path: Path
 ) -> None:
@@ -147,7 +148,7 @@ def test_a_strokes_layer_deleted_by_mistake_stays_until_the_end(viewer: Any, qtb
     wait_for(qtbot, "a", painted())
 
 
-@pytest.mark.parametrize("reason", ["disk", "size"])
+@pytest.mark.parametrize("reason", ["disk", pytest.param("size", marks=pytest.mark.slow)])
 def test_what_cannot_be_kept_is_said_once(
     viewer: Any, qtbot: Any, told: list[str], monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
@@ -295,7 +296,7 @@ def test_row_34_strokes_outlive_a_killed_program(
     with output.open("w") as stream:  # a pipe would be waited for beyond the time limit
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(CHILD), str(Path(__file__).parent), end],
-            env=environment, stdout=stream, stderr=stream, check=False, timeout=120,
+            env=environment, stdout=stream, stderr=stream, check=False, timeout=250,
         )  # fmt: skip
     said = output.read_text()
     assert "\nkept\n" in f"\n{said}", said
