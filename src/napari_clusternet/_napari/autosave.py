@@ -14,7 +14,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QTimer
 
 from napari_clusternet._napari.unsaved import SUFFIX, Place, remove
-from napari_clusternet._napari.worker import Post, step_back
+from napari_clusternet._napari.worker import Post
 from napari_clusternet.config import AUTOSAVE
 from napari_clusternet.errors import ClusterNetError
 from napari_clusternet.session_image import describe_image
@@ -192,7 +192,6 @@ class Autosave:
 
     def _write(self, jobs: list[Any]) -> None:
         """Write files; in the thread."""
-        step_back()
         problem = ""
         for entry, version, data, about in jobs:
             try:

@@ -122,7 +122,7 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            step_back()
+            _step_back()
             before = warnings.showwarning
             warnings.showwarning = hook = self._hook(before)
             try:
@@ -178,7 +178,7 @@ class Worker:
         return show
 
 
-def step_back() -> None:
+def _step_back() -> None:
     """Let the window go first; threads that this one starts inherit it."""
     if sys.platform == "linux":  # elsewhere the priority is not a thread's own
         try:
