@@ -8,20 +8,22 @@ the clusters they lie in, `split_mixed` splits those that became mixed (section 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+from collections.abc import Collection, Generator, Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_clusternet.classify.clusters import (
     SPLIT_SAMPLE,
+    nearest,
     present_classes,
     principal_starts,
     split_pixels,
     stroke_classes,
 )
-from napari_clusternet.classify.posterior import StrokePosterior
+from napari_clusternet.cluster_posterior import ClusterPosterior, Thorough
 from napari_clusternet.features.matrix import FeatureMatrix
 from napari_clusternet.history import (
     ASSIGNED,
@@ -42,10 +44,27 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
     LabelArray = npt.NDArray[np.unsignedinteger]
 
-#: Pixels of each cluster that the stroke classifier looks at (enhanced mode).
-SAMPLE_PER_CLUSTER = 12
-#: How many stroked pixels the classifier's opinion of a cluster weighs (enhanced mode).
-POSTERIOR_WEIGHT = 8.0
+#: Rounds of splits by what the strokes say about a cluster's pixels (enhanced mode).
+REFINE_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What `ClusterEngine.refine_steps` worked out.
+
+    Attributes
+    ----------
+    state : ClusterState
+        The clusters' tables afterwards.
+    moves : tuple of Move
+        Changes of the partition, in order.
+    posterior : ClusterPosterior
+        With samples of the new clusters.
+    """
+
+    state: ClusterState
+    moves: tuple[Move, ...]
+    posterior: ClusterPosterior
 
 
 class ClusterEngine:
@@ -60,9 +79,11 @@ class ClusterEngine:
     state : ClusterState
         The clusters' tables.
     enhanced : bool
-        Whether clusters without strokes get a class from the stroke classifier.
+        Whether clusters without strokes get a class from classifiers that learn from the strokes.
     random_state : int
-        Seed of that classifier.
+        Seed of those.
+    spacing : sequence of float
+        Pixel size ([Z,] Y, X).
     """
 
     def __init__(
@@ -73,13 +94,14 @@ class ClusterEngine:
         *,
         enhanced: bool,
         random_state: int,
+        spacing: Sequence[float],
     ) -> None:
         self.matrix, self.partition, self.state = matrix, partition, state
-        self.enhanced, self.random_state = enhanced, random_state
+        self.enhanced = enhanced
         self.strokes: LabelArray = np.zeros(partition.cluster_map.size, np.uint8)
         self.labels: LabelArray = np.zeros(partition.cluster_map.shape, np.uint8)
         self._stroked: IntArray = np.zeros(0, np.int64)
-        self._samples = np.zeros((0, SAMPLE_PER_CLUSTER, matrix.n_features), np.float32)
+        self._posterior = ClusterPosterior(matrix, spacing, random_state)
 
     # ---- strokes -------------------------------------------------------------------------------
 
@@ -97,7 +119,7 @@ class ClusterEngine:
         self.strokes = strokes.copy()
         self._stroked = np.flatnonzero(strokes)
         if self.enhanced:
-            self._refresh_samples(())
+            self._posterior.refresh(self.partition, ())
         self._write_labels(range(1, self.partition.n_ids + 1))
 
     def count(self, pixels: IntArray, old: LabelArray, new: LabelArray) -> IntArray:
@@ -109,7 +131,7 @@ class ClusterEngine:
         for classes, sign in ((old, -1), (new, 1)):
             there = classes > 0
             np.add.at(counts, (ids[there] - 1, classes[there].astype(np.int64) - 1), sign)
-        self.state = replace(self.state, counts=counts)
+        self.state = replace(self.state, counts=counts, posterior=None)
         return np.unique(ids)
 
     def _ids(self, pixels: IntArray) -> IntArray:
@@ -161,10 +183,19 @@ class ClusterEngine:
             Ids of the parts, the largest (which keeps the cluster's id) first; empty if the
             pixels cannot be told apart.
         """
-        result = split_pixels(self.matrix.take(self.partition.members(cluster)), starts)
-        if result is None:
-            return []
-        parts, centroids = result
+        rows = self.matrix.take(self.partition.members(cluster))
+        result = split_pixels(rows, starts)
+        return [] if result is None else self._carry_out(cluster, *result, moves, stroked)
+
+    def _carry_out(
+        self,
+        cluster: int,
+        parts: IntArray,
+        centroids: FloatArray,
+        moves: list[Move],
+        stroked: IntArray,
+    ) -> list[int]:
+        """Move the pixels of one cluster to the parts they are in; return the parts' ids."""
         sizes = np.bincount(parts, minlength=len(centroids))
         kept = [int(part) for part in np.argsort(-sizes, kind="stable") if sizes[part]]
         n_ids = self.partition.n_ids
@@ -197,6 +228,7 @@ class ClusterEngine:
             counts=counts,
             assigned=np.append(state.assigned, inherited),
             divides=(*state.divides, divide),
+            posterior=_with_copies(state.posterior, divide.source - 1, grow),
         )
 
     def merge(self, ids: list[int], moves: list[Move]) -> None:
@@ -223,8 +255,12 @@ class ClusterEngine:
 
     # ---- classes -------------------------------------------------------------------------------
 
-    def classify(self, moves: Iterable[Move]) -> None:
-        """Give every cluster its class, state and certainty."""
+    def classify(self, moves: Iterable[Move], posterior: FloatArray | None = None) -> None:
+        """Give every cluster its class, state and certainty.
+
+        `posterior` (n_ids, n_classes) is what the strokes say about the clusters' pixels; it is
+        worked out quickly if it is not given.
+        """
         state = self.state
         totals = state.counts.sum(axis=1)
         classes, mixed = stroke_classes(state.counts, state.threshold)
@@ -232,13 +268,21 @@ class ClusterEngine:
         certainty = state.counts.max(axis=1, initial=0) / np.maximum(totals, 1)
         seen = int((state.counts.sum(axis=0) > 0).sum())
         if self.enhanced:
-            self._refresh_samples(moves)
+            self._posterior.refresh(self.partition, _changed(moves))
         if self.enhanced and seen >= 2:
-            posterior = self._posterior() * POSTERIOR_WEIGHT + state.counts
-            posterior /= (totals + POSTERIOR_WEIGHT)[:, None]
-            states = np.where(states == UNCLASSIFIED, INFERRED, states)
-            classes = np.where(classes > 0, classes, posterior.argmax(axis=1) + 1)
-            certainty = np.take_along_axis(posterior, classes[:, None] - 1, axis=1)[:, 0]
+            if posterior is None:
+                posterior = state.posterior  # the strokes are the same
+            if posterior is None:
+                painted = self.strokes[self._stroked]
+                posterior = self._posterior.quick(self._stroked, painted, state.counts.shape[1])
+            # what strokes say of their own pixels is known, of the others it is inferred
+            others = np.maximum(self.partition.sizes - totals, 0)[:, None]
+            share = state.counts + posterior * others
+            share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
+            best = share.argmax(axis=1) + 1
+            states = np.where(totals == 0, INFERRED, np.where(classes == best, CLASSIFIED, MIXED))
+            classes = best
+            certainty = share.max(axis=1)
         elif self.enhanced and seen == 1:
             warnings.warn("strokes: only one class so far; need at least two", stacklevel=6)
         by_hand = state.assigned > 0
@@ -247,29 +291,71 @@ class ClusterEngine:
             classes=np.where(by_hand, state.assigned, classes),
             states=np.where(by_hand, ASSIGNED, states),
             certainty=np.where(by_hand, 1.0, certainty).astype(np.float32),
+            posterior=posterior,
         )
 
-    def _refresh_samples(self, moves: Iterable[Move]) -> None:
-        """Keep the features of each cluster's sample pixels at hand."""
-        n, known = self.partition.n_ids, len(self._samples)
-        changed = {i for move in moves for i in (move.source, move.target) if i <= n}
-        changed |= set(range(known + 1, n + 1))
-        samples = np.zeros((n, *self._samples.shape[1:]), np.float32)
-        samples[: min(n, known)] = self._samples[:n]
-        for i in changed:
-            if self.partition.size(i):
-                samples[i - 1] = self.matrix.take(self.partition.sample(i, SAMPLE_PER_CLUSTER))
-        self._samples = samples
+    @property
+    def can_refine(self) -> bool:
+        """Whether there are strokes of two classes to learn from."""
+        return self.enhanced and int((self.state.counts.sum(axis=0) > 0).sum()) >= 2
 
-    def _posterior(self) -> npt.NDArray[np.float32]:
-        """Mean class posterior of each cluster's sample, shape (n_ids, n_classes)."""
-        model = StrokePosterior(self.random_state)
-        model.fit(self.matrix.take(self._stroked), self.strokes[self._stroked])
-        n, m, n_features = self._samples.shape
-        n_classes = self.state.counts.shape[1]
-        pixels = model.predict(self._samples.reshape(-1, n_features), n_classes)
-        means: npt.NDArray[np.float32] = pixels.reshape(n, m, n_classes).mean(axis=1)
-        return means
+    def refine_steps(self) -> Generator[None, None, Refinement]:
+        """Classify anew with all evidence, and split clusters whose pixels are of several classes.
+
+        It is worked out on a copy, which may be in another thread; `take` carries it out. Comes
+        back often.
+        """
+        own = copy(self)
+        own.partition, own._posterior = self.partition.copy(), self._posterior.copy()
+        own.strokes = self.strokes.copy()
+        moves: list[Move] = []
+        yield from own._refine_here(moves)
+        return Refinement(own.state, tuple(moves), own._posterior)
+
+    def take(self, refinement: Refinement) -> None:
+        """Carry out what `refine_steps` worked out, of this engine as it is."""
+        before, self.state = self.state, refinement.state
+        for move in refinement.moves:
+            self.partition.redo(move)
+        self._posterior = refinement.posterior
+        self.relabel(before, refinement.moves)
+
+    def _refine_here(self, moves: list[Move]) -> Generator[None, None, None]:
+        painted = self.strokes[self._stroked]
+        found = yield from self._posterior.thorough_steps(
+            self.partition, self._stroked, painted, self.state.counts.shape[1]
+        )
+        whole = set((np.flatnonzero(self.state.assigned) + 1).tolist())  # not to be split
+        for _ in range(REFINE_ROUNDS):
+            disputed = found.disputed(self.partition, whole)
+            yield from found.look_steps({i: found.more_pixels(self.partition, i) for i in disputed})
+            unknown: list[int] = []
+            for cluster in disputed:
+                ids = self._divide_disputed(cluster, found, moves)
+                if len(ids) < 2:
+                    whole.add(cluster)
+                else:
+                    now = self._ids(found.looked_at(cluster))
+                    unknown += found.sort_out(ids, cluster, now)
+                yield
+            yield from found.look_steps({i: self.partition.sample(i, 4) for i in unknown})
+            if whole.issuperset(disputed):
+                break
+        self.classify(moves, found.means(self.partition.n_ids))
+
+    def _divide_disputed(self, cluster: int, found: Thorough, moves: list[Move]) -> list[int]:
+        """Split a cluster by its pixels' probabilities; return the parts, none if it is one."""
+        sides = found.parts(cluster)
+        if sides is None or self.partition.n_ids + sides[1].shape[1] > MAX_CLUSTER_ID:
+            return []
+        pixels, weights = sides
+        rows = self.matrix.take(pixels)
+        starts = (weights.T @ rows / weights.sum(axis=0)[:, None]).astype(np.float32)
+        parts = nearest(self.matrix.take(self.partition.members(cluster)), starts)
+        if np.ptp(parts) == 0:
+            return []
+        stroked = self._stroked[self._ids(self._stroked) == cluster]
+        return self._carry_out(cluster, parts, starts, moves, stroked)
 
     # ---- labels --------------------------------------------------------------------------------
 
@@ -311,7 +397,7 @@ class ClusterEngine:
         self.set_strokes(entry.pixels, strokes)
         before, self.state = self.state, state
         if self.enhanced:
-            self._refresh_samples(entry.moves)
+            self._posterior.refresh(self.partition, _changed(entry.moves))
         self.relabel(before, entry.moves)
 
 
@@ -326,6 +412,16 @@ def _without(stroked: IntArray, pixels: IntArray) -> IntArray:
 def _with(stroked: IntArray, pixels: IntArray) -> IntArray:
     """`stroked` with `pixels` that are not among them; all in order."""
     return np.insert(stroked, np.searchsorted(stroked, pixels), pixels)
+
+
+def _changed(moves: Iterable[Move]) -> set[int]:
+    """Ids of the clusters that moves changed."""
+    return {i for move in moves for i in (move.source, move.target)}
+
+
+def _with_copies(table: FloatArray | None, row: int, n: int) -> FloatArray | None:
+    """`table` with `n` copies of one of its rows at its end."""
+    return None if table is None else np.concatenate([table, np.repeat(table[row : row + 1], n, 0)])
 
 
 def with_zero(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

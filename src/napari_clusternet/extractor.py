@@ -10,7 +10,7 @@ from napari_clusternet.progress import Progress
 from napari_clusternet.tiles import Region, Tile, plan_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     import numpy.typing as npt
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
+    Keep = Callable[[Tile, list[FloatArray]], object]
 
 #: An image of at most so many pixels is one tile: about 1 GB of network activations.
 WHOLE_PIXELS = 1 << 20
@@ -64,18 +65,37 @@ def default_tile(extractor: Extractor, shape: tuple[int, ...]) -> tuple[int, ...
     return tuple(max(edge, 3 * halo) for edge, halo in zip(edges, extractor.halo, strict=True))
 
 
-def extract_tile(extractor: Extractor, image: Image, tile: Tile) -> FloatArray:
-    """Read one tile with its halo and return its features (F, [Z,] Y, X), invalid pixels 0."""
+def extract_tile(
+    extractor: Extractor, image: Image, tile: Tile, keep: Keep | None = None
+) -> FloatArray:
+    """Read one tile with its halo and return its features (F, [Z,] Y, X), invalid pixels 0.
+
+    `keep` is called with the tile and the maps that the extractor makes on its way; see
+    `has_maps`.
+    """
     values, valid = image.read(tile.read)
-    features = extractor(values, valid)[(slice(None), *tile.crop)]
+    if keep is None:
+        block = extractor(values, valid)
+    else:
+        block, maps = extractor.with_maps(values, valid)  # type: ignore[attr-defined]
+        keep(tile, maps)
+    features = block[(slice(None), *tile.crop)]
     features[:, ~valid[tile.crop]] = 0
     return features
 
 
+def has_maps(extractor: Extractor) -> bool:
+    """Whether the extractor, or a part of it, makes maps of a pretrained network."""
+    return getattr(extractor, "has_maps", False)
+
+
 def iter_tiles(
-    extractor: Extractor, image: Image, tile: tuple[int, ...] | None = None
+    extractor: Extractor,
+    image: Image,
+    tile: tuple[int, ...] | None = None,
+    keep: Keep | None = None,
 ) -> Generator[tuple[Progress, Region, FloatArray], None, None]:
-    """Yield (progress, region, features) over an image, tile by tile.
+    """Yield (progress, region, features) over an image, tile by tile; `keep`: see `extract_tile`.
 
     Raises
     ------
@@ -92,7 +112,7 @@ def iter_tiles(
         )
     )
     for i, part in enumerate(plan):
-        block = extract_tile(extractor, image, part)
+        block = extract_tile(extractor, image, part, keep)
         yield Progress("computing features", i + 1, len(plan)), part.write, block
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,8 @@ class ClusterState:
         t of section 3.4.
     divides : tuple of Divide
         All splits and merges so far, in order.
+    posterior : numpy.ndarray of float32, shape (n_ids, n_classes), or None
+        What the classifiers say of the clusters' pixels, given the strokes as they are.
     """
 
     counts: IntArray
@@ -69,6 +72,7 @@ class ClusterState:
     certainty: FloatArray
     threshold: float
     divides: tuple[Divide, ...] = ()
+    posterior: FloatArray | None = None
 
     @classmethod
     def initial(cls, centroids: FloatArray, threshold: float) -> ClusterState:
@@ -135,6 +139,13 @@ class History:
         self.entries.append(entry)
         del self.entries[: max(0, len(self.entries) - self.limit)]
         self.position = len(self.entries)
+
+    def amend(self, after: ClusterState, moves: Sequence[Move]) -> None:
+        """Make further changes part of the last step, if there is one."""
+        if self.position:
+            last = self.entries[self.position - 1]
+            changed = replace(last, after=after, moves=(*last.moves, *moves))
+            self.entries[self.position - 1] = changed
 
     @property
     def previous(self) -> Entry | None:

@@ -20,6 +20,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Largest cluster id: wider Labels layers cost napari ten times as much.
 MAX_CLUSTER_ID = 65535
+#: Its multiples, less their whole parts, fill the unit interval evenly and in no period.
+_GOLDEN = (5**0.5 - 1) / 2
 #: Pixels a look-up handles at a time, small enough to stay in cache.
 _LOOKUP_BLOCK = 1 << 16
 
@@ -121,6 +123,14 @@ class Partition:
             raise ValueError("the index does not fit the cluster map")
         return self
 
+    def copy(self) -> Partition:
+        """Return a partition that changes by itself from now on."""
+        other = Partition.__new__(Partition)
+        other.cluster_map, other.version = self.cluster_map.copy(), self.version
+        other._touched, other._flat = dict(self._touched), other.cluster_map.reshape(-1)
+        other._order, other._segments = self._order.copy(), [list(s) for s in self._segments]
+        return other
+
     @property
     def n_ids(self) -> int:
         """Highest cluster id in use or used before; ids of merged clusters stay empty."""
@@ -152,10 +162,14 @@ class Partition:
         )
 
     def sample(self, cluster: int, n: int) -> IntArray:
-        """`n` pixels of a cluster, evenly spaced through its index; repeated if it has fewer."""
+        """`n` pixels of a cluster, spread through its index; repeated if it has fewer.
+
+        One of each of `n` equal stretches, but not always the same place in it: that could be the
+        same column of every so many rows.
+        """
         pixels = self.members(cluster)
-        places: IntArray = np.arange(n) * pixels.size // n
-        return pixels[places]
+        places = ((np.arange(n) + _GOLDEN * np.arange(n) % 1) * pixels.size / n).astype(np.intp)
+        return pixels[np.minimum(places, pixels.size - 1)]
 
     def move(self, source: int, target: int, moved: npt.NDArray[np.bool_]) -> Move:
         """Move some pixels of `source` to `target`, which may be the next new id.

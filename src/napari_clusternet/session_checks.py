@@ -55,6 +55,8 @@ def check_state(state: Any, n_features: int) -> int:
     _array(state.classes, "iu", (n,), "classes", low=0, high=_MAX_CLASSES)
     _array(state.states, "iu", (n,), "states", low=0, high=len(STATES))
     _array(state.certainty, "f", (n,), "certainty", low=0)
+    if state.posterior is not None:
+        _array(state.posterior, "f", state.counts.shape, "probabilities", low=0)
     _need(isinstance(state.threshold, float) and 0 < state.threshold < 1, "threshold")
     _need(isinstance(state.divides, tuple), "splits")
     for divide in state.divides:

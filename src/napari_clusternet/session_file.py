@@ -223,7 +223,12 @@ def _rebuild(
     session._history = _history(metadata["history"], arrays, partition)
     enhanced = session.mode == "enhanced"
     engine = ClusterEngine(
-        matrix, partition, state, enhanced=enhanced, random_state=session.random_state
+        matrix,
+        partition,
+        state,
+        enhanced=enhanced,
+        random_state=session.random_state,
+        spacing=image.spacing,
     )
     engine.restore_strokes(strokes)
     session._engine = engine

@@ -90,6 +90,15 @@ def _own_user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_refining(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep labels as the strokes gave them, but in tests of refining."""
+    if request.node.get_closest_marker("refining") is None:
+        monkeypatch.setattr(
+            "napari_clusternet._napari.refining.Refiner.schedule", lambda _self: None
+        )
+
+
 @pytest.fixture
 def told() -> Iterator[list[str]]:
     """What the user was told by notifications during the test, as texts."""

@@ -34,8 +34,15 @@ def test_a_move_makes_a_new_cluster_and_comes_back_exactly() -> None:
 
 def test_samples_are_spread_evenly_and_repeat_small_clusters() -> None:
     partition = make([1] * 8 + [2])
-    assert partition.sample(1, 4).tolist() == [0, 2, 4, 6]
+    # one of each two pixels, at 0, .618, .236 (2 x .618 - 1) and .854 (3 x .618 - 1) of their way
+    assert partition.sample(1, 4).tolist() == [0, 3, 4, 7]
     assert partition.sample(2, 3).tolist() == [8, 8, 8]
+
+
+def test_samples_are_of_all_columns_though_the_rows_have_a_period() -> None:
+    ids = np.ones((48, 32), dtype=np.uint16)
+    columns = Partition(ids).sample(1, 12) % 32  # every 128 pixels would be every 4 rows
+    assert len(np.unique(columns // 8)) == 4
 
 
 def test_ids_end_at_65535() -> None:

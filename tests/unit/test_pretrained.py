@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from napari_clusternet.errors import FileFormatError, MissingExtraError
-from napari_clusternet.extractor import transform
+from napari_clusternet.extraction import fit_extractor
+from napari_clusternet.extractor import iter_tiles, transform
 from napari_clusternet.features import pretrained
-from napari_clusternet.features.pretrained import PretrainedFeatures
+from napari_clusternet.features.maps import PretrainedMaps
+from napari_clusternet.features.matrix import collect
+from napari_clusternet.features.pretrained import PretrainedComponents, PretrainedFeatures
 from napari_clusternet.image import Image
 from napari_clusternet.networks.efficientnet_lite import (
     MAP_CHANNELS,
@@ -19,6 +22,7 @@ from napari_clusternet.networks.efficientnet_lite import (
     EfficientNetLite0,
     place,
 )
+from napari_clusternet.progress import drain
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +129,48 @@ def test_a_file_without_the_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, file)
     with pytest.raises(FileFormatError, match=r"other\.pth.*not weights of EfficientNet-Lite0"):
         PretrainedFeatures.fit(scene(3, 32, 32), weights=file)
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("CYX", (3, 75, 83)), ("CZYX", (1, 3, 50, 41))])
+def test_kept_maps_are_those_of_the_pixels(
+    axes: str, shape: tuple[int, ...], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "weights_file", lambda: weights)
+    image = scene(*shape, axes=axes)
+    extractor = fit_extractor(image, ("bands", "pretrained-64"), 0)
+    matrix = drain(collect(extractor, image))
+    raw = PretrainedFeatures.fit(image, 0, weights)
+    column = (-1,) + (1,) * image.ndim
+    expected = transform(raw, image) / raw.scale.reshape(column) + raw.shift.reshape(column)
+    pixels = np.random.default_rng(0).integers(0, np.prod(image.shape), 200)
+    expected = expected.reshape(272, -1)[:, pixels].T
+    assert matrix.maps is not None
+    # kept in 16 bits: 11 of precision
+    np.testing.assert_allclose(
+        matrix.maps.take(pixels), expected, rtol=2**-9, atol=2**-9 * np.abs(expected).max()
+    )
+    tiled = PretrainedMaps(image.shape)
+    for _ in iter_tiles(extractor, image, (16,) * image.ndim, keep=tiled.put):
+        pass
+    np.testing.assert_allclose(tiled.take(pixels), matrix.maps.take(pixels), rtol=2e-2, atol=1e-2)
+
+
+def test_components_are_those_of_each_map(weights: Path) -> None:
+    image = scene(3, 96, 96)
+    raw, found = (
+        PretrainedFeatures.fit(image, 0, weights),
+        PretrainedComponents.fit(image, 0, weights),
+    )
+    table = transform(raw, image)[:16].reshape(16, -1)  # the first map
+    components = transform(found, image)[:8].reshape(8, -1)
+    # sampled pixels are all of so small an image, so the components are uncorrelated, in order of
+    # variance, and hold more of the map than any other eight directions, by its singular values
+    covariance = np.cov(components)
+    variances = np.diag(covariance)
+    np.testing.assert_allclose(covariance - np.diag(variances), 0, atol=2e-3 * variances[0])
+    assert (np.diff(variances) < 0).all()
+    values = np.linalg.eigvalsh(np.cov(table))[::-1]
+    np.testing.assert_allclose(variances / variances[0], values[:8] / values[0], rtol=5e-3)
+    assert found.n_features == 64
+    # every map has the same variance in all: 64 / 5
+    assert variances.sum() == pytest.approx(64 / 5, rel=1e-2)

@@ -273,7 +273,7 @@ def test_a_failing_step_leaves_the_session_as_it_was(monkeypatch: pytest.MonkeyP
     def fail(*_: object) -> None:
         raise MemoryError("no memory for the forest")
 
-    monkeypatch.setattr("napari_clusternet.engine.ClusterEngine._posterior", fail)
+    monkeypatch.setattr("napari_clusternet.cluster_posterior.ClusterPosterior.quick", fail)
     with pytest.raises(MemoryError):
         session.update(strokes(session, c1=[0, 4], c2=[2, 5]))
     for now, then in zip(

@@ -21,6 +21,8 @@ class Preferences:
         Preset that Learn features starts with; see `napari_clusternet.ClusterNet.from_preset`.
     device : str
         Where to learn; see `napari_clusternet.device.select_device`.
+    refine : bool
+        Whether classes are refined between strokes; see `napari_clusternet.Session.refine`.
     folder : str
         Folder for results; empty for the folder of the image.
     suffix : str
@@ -29,6 +31,7 @@ class Preferences:
 
     preset: str = "quick"
     device: str = CLUSTERNET.device
+    refine: bool = True
     folder: str = ""
     suffix: str = ""
 
@@ -41,6 +44,7 @@ def preferences() -> Preferences:
         stored: Any = get_plugin_settings(PLUGIN)
         return Preferences(
             preset=stored.learning.preset, device=stored.learning.device,
+            refine=stored.classifying.refine,
             folder=stored.results.folder, suffix=stored.results.suffix,
         )  # fmt: skip
     except (ImportError, KeyError, AttributeError):  # an older napari, or the plugin is disabled

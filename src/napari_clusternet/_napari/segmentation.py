@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 
 from napari_clusternet._napari.classes import ClassList
+from napari_clusternet._napari.refining import Refiner
 from napari_clusternet._napari.showing import Showing
 from napari_clusternet._napari.strokes import StrokeWatcher
 from napari_clusternet.classify.base import changed_strokes, check_strokes
@@ -61,6 +62,8 @@ class Segmentation(Showing):
         Results of other methods, by the method's name.
     regions : numpy.ndarray or None
         The regions that its clusters began as, where it was asked for that.
+    refiner : Refiner or None
+        What refines the session between strokes.
     message : str
         What the user should do next, in a sentence; may be empty.
     """
@@ -86,6 +89,7 @@ class Segmentation(Showing):
         self._changed = changed
         self._leave: Callable[[], None] = lambda: None
         self._watcher: StrokeWatcher | None = None
+        self.refiner: Refiner | None = None
         if strokes is None:
             strokes = self._find_strokes() or "new"
         self.strokes_layer: Labels = self._new_strokes() if isinstance(strokes, str) else strokes
@@ -171,6 +175,8 @@ class Segmentation(Showing):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 self.session.follow(self.strokes_layer.data)
+                if self.refiner is not None:
+                    self.refiner.schedule()
         except Exception:
             self.message = "The strokes could not be taken; see the notification."
             raise
@@ -198,6 +204,7 @@ class Segmentation(Showing):
         """Show a session, and give it the strokes painted so far."""
         self.close_session()
         self.session = session
+        self.refiner = Refiner(session)
         self._leave = session.subscribe(self._show)
         self.message = _advice(session, [])
         try:
@@ -209,7 +216,9 @@ class Segmentation(Showing):
         """Forget the session; its layers stay."""
         self._leave()
         self._leave = lambda: None
-        self.session = None
+        if self.refiner is not None:
+            self.refiner.stop()
+        self.session = self.refiner = None
 
     def _show(self, session: Session) -> None:
         """Bring the layers up to date, whoever changed the session."""

@@ -58,7 +58,9 @@ def segment_steps(
             picture, features, threshold=threshold, mode=mode, n_clusters=n_clusters,
             random_state=random_state,
         )  # fmt: skip
-        return session.update(painted)
+        session.update(painted)
+        session.take((yield from session.refine_steps()))
+        return session.labels
     _check_fit(classifier, picture, features)
     if isinstance(features, str) and features == "auto" and classifier.uses == "bands":
         features = "bands"

@@ -16,5 +16,6 @@ EXTRACTORS = Registry(
         "bands": "napari_clusternet.features.bands:BandFeatures",
         "filters": "napari_clusternet.features.filters:FilterFeatures",
         "pretrained": "napari_clusternet.features.pretrained:PretrainedFeatures",
+        "pretrained-64": "napari_clusternet.features.pretrained:PretrainedComponents",
     },
 )

@@ -62,10 +62,39 @@ class CombinedFeatures:
         """The least common multiple of the parts' strides, per axis."""
         return tuple(lcm(*axis) for axis in zip(*(p.multiple for p in self.parts), strict=True))
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether a part makes maps of a pretrained network."""
+        return any(getattr(part, "has_maps", False) for part in self.parts)
+
+    @property
+    def of_maps(self) -> BoolArray:
+        """Which features are made of such maps, shape (n_features,)."""
+        return np.repeat(
+            [getattr(part, "has_maps", False) for part in self.parts],
+            [part.n_features for part in self.parts],
+        )
+
     def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
+        return self._join([part(values, valid) for part in self.parts])
+
+    def with_maps(
+        self, values: FloatArray, valid: BoolArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Return what `__call__` does, and the maps it made on its way."""
+        blocks, maps = [], []
+        for part in self.parts:
+            if getattr(part, "has_maps", False):
+                block, maps = part.with_maps(values, valid)  # type: ignore[attr-defined]
+            else:
+                block = part(values, valid)
+            blocks.append(block)
+        return self._join(blocks), maps
+
+    def _join(self, blocks: list[FloatArray]) -> FloatArray:
         fair = self.n_features / len(self.parts)
-        blocks = [
-            part(values, valid) * np.float32((fair / part.n_features) ** 0.5) for part in self.parts
-        ]
-        return np.concatenate(blocks)
+        return np.concatenate([
+            block * np.float32((fair / part.n_features) ** 0.5)
+            for block, part in zip(blocks, self.parts, strict=True)
+        ])  # fmt: skip

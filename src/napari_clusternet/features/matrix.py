@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clusternet.errors import invalid
-from napari_clusternet.extractor import Extractor, iter_tiles
+from napari_clusternet.extractor import Extractor, has_maps, iter_tiles
 from napari_clusternet.image import Image
 from napari_clusternet.progress import Progress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from napari_clusternet.features.maps import PretrainedMaps
 
     FloatArray = npt.NDArray[np.floating]
     BoolArray = npt.NDArray[np.bool_]
@@ -32,11 +34,21 @@ class FeatureMatrix:
         Feature vectors of the valid pixels, in C order of the pixels.
     valid : numpy.ndarray of bool, shape ([Z,] Y, X)
         Which pixels have a row.
+    maps : PretrainedMaps, optional
+        All maps of a pretrained network, of which the rows hold some components.
+    of_maps : numpy.ndarray of bool, shape (n_features,), optional
+        Which features those are.
     """
 
-    def __init__(self, rows: FloatArray, valid: BoolArray) -> None:
-        self.rows = rows
-        self.valid = valid
+    def __init__(
+        self,
+        rows: FloatArray,
+        valid: BoolArray,
+        maps: PretrainedMaps | None = None,
+        of_maps: BoolArray | None = None,
+    ) -> None:
+        self.rows, self.valid, self.maps = rows, valid, maps
+        self.of_maps = np.zeros(rows.shape[1], dtype=bool) if of_maps is None else of_maps
         self._row_of: IntArray | None = None if valid.all() else _ranks(valid)
 
     @property
@@ -75,10 +87,16 @@ def collect(extractor: Extractor, image: Image) -> Generator[Progress, None, Fea
     n_values = int(valid.sum()) * extractor.n_features
     dtype = np.float16 if 4 * n_values > HALF_PRECISION_BYTES else np.float32
     rows = np.empty((int(valid.sum()), extractor.n_features), dtype)
-    for progress, region, block in iter_tiles(extractor, image):
+    maps = keep = of_maps = None
+    if has_maps(extractor):
+        from napari_clusternet.features.maps import PretrainedMaps  # it brings torch
+
+        maps = PretrainedMaps(image.shape)
+        keep, of_maps = maps.put, extractor.of_maps  # type: ignore[attr-defined]
+    for progress, region, block in iter_tiles(extractor, image, keep=keep):
         _fill(rows, ranks[region], valid[region], block)
         yield progress
-    return FeatureMatrix(rows, valid)
+    return FeatureMatrix(rows, valid, maps, of_maps)
 
 
 def _fill(rows: FloatArray, ranks: IntArray, valid: BoolArray, block: FloatArray) -> None:

