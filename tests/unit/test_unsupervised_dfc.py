@@ -231,3 +231,18 @@ def test_several_images_take_turns():
 def test_no_valid_pixel_is_refused():
     with pytest.raises(InputError, match="no valid pixel"):
         drain(dfc_steps(halves(), np.zeros((12, 12), bool), QUICK))
+
+
+def test_previews_are_the_labels_of_each_step():
+    rng = np.random.default_rng(0)
+    x = rng.random((2, 10, 12)).astype(np.float32)
+    mask = np.ones((10, 12), bool)
+    mask[:2, :3] = False
+    settings = DFCSettings(n_channels=6, n_blocks=1, n_iterations=3, min_labels=1)
+    seen = list(dfc_steps(x, mask, settings, device="cpu"))
+    assert seen[0].preview is None  # nothing is known before the first step
+    for step in seen[1:]:
+        assert step.preview.dtype == np.uint16
+        np.testing.assert_array_equal(step.preview == 0, ~mask)
+        # as many labels as the step says there are
+        assert len(np.unique(step.preview[mask])) == step.metrics["labels"]
