@@ -57,7 +57,8 @@ class Strokes:
     def of(cls, array: Any) -> Strokes:
         """Return the runs of a map of strokes ([Z,] Y, X), 0 for none; any integer dtype."""
         flat = np.asarray(array).reshape(-1)
-        parts = [(np.zeros(0, np.int64),) * 3]
+        nothing: IntArray = np.zeros(0, np.int64)
+        parts: list[tuple[IntArray, IntArray, IntArray]] = [(nothing, nothing, nothing)]
         for begin in range(0, flat.size, _BLOCK):
             part = flat[begin : begin + _BLOCK]
             if part.any():
