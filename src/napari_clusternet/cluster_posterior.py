@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_clusternet.classify.evidence import Evidence, stroke_numbers
 from napari_clusternet.classify.posterior import (
+    QUICK_STROKED,
     QUICK_TREES,
     QUICK_WITH_MAPS,
     QUICK_WITHOUT_MAPS,
@@ -83,6 +84,7 @@ class ClusterPosterior:
         self._shape = matrix.valid.shape
         self._random_state = random_state
         self._group = "all" if self._evidence.has_maps else "own"
+        self._n = 0  # clusters; the tables may have room for more
         self._pixels: npt.NDArray[Any] = np.zeros((0, SAMPLE_PER_CLUSTER), np.int64)
         self._rows: npt.NDArray[Any] = np.zeros((0, SAMPLE_PER_CLUSTER, 0), np.float32)
 
@@ -96,19 +98,21 @@ class ClusterPosterior:
 
     def refresh(self, partition: Partition, changed: Collection[int]) -> None:
         """Choose sample pixels for new clusters and those whose pixels changed, by id."""
-        n, known = partition.n_ids, len(self._pixels)
+        n, known = partition.n_ids, self._n
         ids = sorted({i for i in changed if i <= n} | set(range(known + 1, n + 1)))
         ids = [i for i in ids if partition.size(i)]
-        if n != known:
-            self._pixels = _resized(self._pixels, n)
-            self._rows = _resized(self._rows, n)
+        self._n = n
+        if n > len(self._pixels):  # with room for more, so that not every new one costs a copy
+            self._pixels = _resized(self._pixels, n + n // 4)
+            self._rows = _resized(self._rows, n + n // 4)
         if not ids:
             return
         where = np.array(ids) - 1
         chosen = np.stack([partition.sample(i, SAMPLE_PER_CLUSTER)[_ORDER] for i in ids])
         rows = self._evidence.take(chosen.reshape(-1))[self._group]
         if self._rows.shape[2] != rows.shape[1]:
-            self._rows = np.zeros((n, SAMPLE_PER_CLUSTER, rows.shape[1]), np.float32)
+            shape = (len(self._pixels), SAMPLE_PER_CLUSTER, rows.shape[1])
+            self._rows = np.zeros(shape, np.float32)
         self._pixels[where] = chosen
         self._rows[where] = rows.reshape(len(ids), SAMPLE_PER_CLUSTER, -1)
 
@@ -126,14 +130,14 @@ class ClusterPosterior:
         n_classes : int
             Columns wanted.
         """
-        chosen = choose_pixels(classes)
+        chosen = choose_pixels(classes, QUICK_STROKED)
         rows = self._evidence.take(stroked[chosen])[self._group]
         members = QUICK_WITH_MAPS if self._evidence.has_maps else QUICK_WITHOUT_MAPS
         model = StrokePosterior(members, QUICK_TREES, self._random_state)
         model.fit({self._group: rows}, classes[chosen])
-        n = len(self._rows)
+        n = self._n
         per = min(SAMPLE_PER_CLUSTER, max(3, QUICK_PIXELS // max(1, n)))
-        sample = self._rows[:, :per].reshape(n * per, -1)
+        sample = self._rows[:n, :per].reshape(n * per, -1)
         found = model.predict({self._group: sample}, n_classes)
         means: FloatArray = found.reshape(n, per, n_classes).mean(axis=1)
         return means
@@ -157,7 +161,7 @@ class ClusterPosterior:
         yield from model.weigh_steps(groups, wanted, strokes)
         yield from model.fit_steps(groups, wanted)
         result = Thorough(self._evidence, model, n_classes)
-        samples = enumerate(self._pixels, start=1)
+        samples = enumerate(self._pixels[: self._n], start=1)
         yield from result.look_steps({i: own for i, own in samples if partition.size(i)})
         return result
 

@@ -30,6 +30,8 @@ B = TypeVar("B")
 N_THREADS = min(4, os.cpu_count() or 1)
 #: Stroked pixels to learn from, spread evenly over the strokes; more only costs time.
 MAX_PIXELS = 3000
+#: As many while the user waits.
+QUICK_STROKED = 1000
 #: Fewest pixels of each class among them, if it has so many. Beyond it classes keep their shares:
 #: how much people paint of a class says how common it is.
 MIN_PER_CLASS = 50
@@ -61,7 +63,7 @@ WITHOUT_MAPS = (
     Member("many trees", "own"), Member("forest", "own+place"), Member("trees", "own+place"),
     Member("linear", "own"), Member("kernel", "own+place"),
 )  # fmt: skip
-QUICK_WITH_MAPS = (Member("trees", "all"), Member("linear", "all"))
+QUICK_WITH_MAPS = (Member("trees", "all"),)
 QUICK_WITHOUT_MAPS = (Member("trees", "own"),)
 
 
@@ -151,20 +153,22 @@ class StrokePosterior:
         return probabilities
 
 
-def choose_pixels(classes: IntArray) -> IntArray:
-    """Choose the stroked pixels to learn from: at most about `MAX_PIXELS`, evenly.
+def choose_pixels(classes: IntArray, at_most: int = MAX_PIXELS) -> IntArray:
+    """Choose the stroked pixels to learn from: at most about so many, evenly.
 
     Parameters
     ----------
     classes : numpy.ndarray of int, shape (n,)
         Classes of all stroked pixels.
+    at_most : int
+        How many; rare classes keep `MIN_PER_CLASS` in any case.
 
     Returns
     -------
     numpy.ndarray of int
         Ascending indices.
     """
-    share = min(1.0, MAX_PIXELS / len(classes))
+    share = min(1.0, at_most / len(classes))
     members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
     chosen = [_spread(m, max(MIN_PER_CLASS, len(m) * share)) for m in members]
     return np.sort(np.concatenate(chosen))
