@@ -231,6 +231,19 @@ def test_row_24_zstd_bombs_are_refused_without_memory(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines] == ["refused"] * 2, done.stdout
 
 
+def test_row_23_a_header_that_claims_gigabytes_takes_none(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + struct.pack("<I", 3 << 30) + b"{}")
+    tracemalloc.start()
+    with pytest.raises(FileFormatError, match=r"a\.npy"):
+        open_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize(
     "dim",

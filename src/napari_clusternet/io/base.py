@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
@@ -33,6 +34,18 @@ UNITS = {
 
 class MissingFileError(FileFormatError, FileNotFoundError):
     """There is no file of that name."""
+
+
+class BoundedFile(io.BufferedReader):
+    """A file that is never asked for more bytes than it has: memory is taken for all asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to so many bytes, or all."""
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(size if size is None or size < 0 else min(size, max(left, 0)))
 
 
 class Format(Protocol):

@@ -7,8 +7,6 @@ the normal of the image plane, never by file name or instance number. Axes as in
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,7 +18,13 @@ import numpy.typing as npt
 
 from napari_clusternet.errors import missing_extra
 from napari_clusternet.image import Image
-from napari_clusternet.io.base import OpenOptions, check_claim, reading, refuse
+from napari_clusternet.io.base import (
+    BoundedFile,
+    OpenOptions,
+    check_claim,
+    reading,
+    refuse,
+)
 from napari_clusternet.io.lazy import FileArray, Slices, in_image_order, stamp_of
 
 #: Header fields that are read; the rest, the patient's name included, is left alone.
@@ -182,16 +186,8 @@ def _is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-class _Bounded(io.BufferedReader):
-    """A file that is never asked for more bytes than it has: memory is taken for all asked for."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = os.fstat(self.fileno()).st_size - self.tell()
-        return super().read(size if size is None or size < 0 else min(size, max(left, 0)))
-
-
 def _read(path: Path, **options: Any) -> Any:
-    with _Bounded(io.FileIO(path)) as stream:
+    with BoundedFile(path) as stream:
         return _pydicom().dcmread(stream, **options)
 
 

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_clusternet.image import Image
-from napari_clusternet.io.base import OpenOptions, check_claim, keep_axes, reading, refuse
+from napari_clusternet.io.base import (
+    BoundedFile,
+    OpenOptions,
+    check_claim,
+    keep_axes,
+    reading,
+    refuse,
+)
 from napari_clusternet.io.lazy import FileArray, Slices, in_image_order, stamp_of
 
 
@@ -44,7 +51,7 @@ class NumpyFormat:
 
     def open(self, path: Path, options: OpenOptions) -> Image:
         """Open without unpickling anything."""
-        with reading(path), path.open("rb") as stream:
+        with reading(path), BoundedFile(path) as stream:
             version = np.lib.format.read_magic(stream)
             read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
                 version, np.lib.format.read_array_header_2_0
