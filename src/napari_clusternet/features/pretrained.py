@@ -292,7 +292,8 @@ class PretrainedComponents:
         table = _sample(raw, image, random_state)
         bases = []
         for own, k in zip(_channels(), MAP_COMPONENTS, strict=True):
-            variances, axes = np.linalg.eigh(np.cov(table[own].astype(np.float64)))
-            share = sum(MAP_COMPONENTS) / len(MAP_COMPONENTS) / max(variances[-k:].sum(), 1e-12)
+            covariance = np.cov(table[own].astype(np.float64), bias=True)  # even of one pixel
+            variances, axes = np.linalg.eigh(covariance)
+            share = sum(MAP_COMPONENTS) / len(MAP_COMPONENTS) / max(variances[-k:].sum(), 1e-9)
             bases.append((axes[:, : -k - 1 : -1].T * np.sqrt(share)).astype(np.float32))
         return replace(raw, bases=tuple(bases))
