@@ -94,7 +94,9 @@ class CombinedFeatures:
 
     def _join(self, blocks: list[FloatArray]) -> FloatArray:
         fair = self.n_features / len(self.parts)
-        return np.concatenate([
-            block * np.float32((fair / part.n_features) ** 0.5)
-            for block, part in zip(blocks, self.parts, strict=True)
-        ])  # fmt: skip
+        joined = np.empty((self.n_features, *blocks[0].shape[1:]), np.float32)
+        end = 0
+        for block in blocks:
+            start, end = end, end + len(block)
+            np.multiply(block, np.float32((fair / len(block)) ** 0.5), out=joined[start:end])
+        return joined

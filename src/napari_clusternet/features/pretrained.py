@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -106,7 +106,12 @@ class PretrainedFeatures:
 
     @classmethod
     def fit(
-        cls, image: Image, random_state: int = 0, weights: Path | None = None
+        cls,
+        image: Image,
+        random_state: int = 0,
+        weights: Path | None = None,
+        *,
+        reduce: bool = False,
     ) -> PretrainedFeatures:
         """Measure contrast and scales on `image`.
 
@@ -118,6 +123,8 @@ class PretrainedFeatures:
             Seed of the sample.
         weights : path-like, optional
             Weights file; by default that of the extra ``pretrained``.
+        reduce : bool
+            Whether features are principal components; see `PretrainedComponents`.
 
         Raises
         ------
@@ -137,10 +144,8 @@ class PretrainedFeatures:
             image.bands, image.ndim, _network(file), normalizer, projection,
             np.zeros(n, np.float32), np.ones(n, np.float32), select_device("auto", "float32"),
         )  # fmt: skip
-        shift, scale = _scales(raw, image, random_state)
-        return cls(
-            raw.bands, raw.ndim, raw.network, raw.normalizer, projection, shift, scale, raw.device
-        )
+        shift, scale, components = _measure(_sample(raw, image, random_state))
+        return replace(raw, shift=shift, scale=scale, bases=components if reduce else None)
 
     @property
     def n_features(self) -> int:
@@ -241,26 +246,26 @@ def _joint(normalizer: Normalizer, n_bands: int) -> Normalizer:
 def _sample(features: PretrainedFeatures, image: Image, random_state: int) -> FloatArray:
     """Return features (F, n) of sampled pixels."""
     samples = []
-    for values, valid in sample_blocks(image, Normalizer.identity(image.n_bands), random_state)[:8]:
+    for values, valid in sample_blocks(image, Normalizer.identity(image.n_bands), random_state)[:4]:
         found = features(values, valid)[:, valid]
         samples.append(found[:, :: max(1, found.shape[1] // 4096)])
     return np.concatenate(samples, axis=1)
 
 
-def _scales(raw: PretrainedFeatures, image: Image, random_state: int) -> tuple[Any, Any]:
-    """Measure each channel's mean and each map's spread on sampled blocks."""
-    table = _sample(raw, image, random_state)
+def _measure(table: FloatArray) -> tuple[FloatArray, FloatArray, tuple[FloatArray, ...]]:
+    """Return each channel's shift and scale, and each map's components, of sampled channels."""
     shift = table.mean(axis=1)
-    spread = np.empty_like(shift)
-    for own in _channels():
-        spread[own] = np.sqrt(np.maximum(table[own].var(axis=1).mean(), 1e-12))
-    return shift.astype(np.float32), (1 / spread).astype(np.float32)
-
-
-def _channels() -> list[slice]:
-    """Channels of each map among the 272."""
+    scale = np.empty_like(shift)
+    components = []
     ends = np.cumsum(MAP_CHANNELS)
-    return [slice(int(end - n), int(end)) for end, n in zip(ends, MAP_CHANNELS, strict=True)]
+    for end, n, k in zip(ends, MAP_CHANNELS, MAP_COMPONENTS, strict=True):
+        own = slice(int(end - n), int(end))
+        covariance = np.cov(table[own].astype(np.float64), bias=True)  # even of one pixel
+        scale[own] = 1 / np.sqrt(max(np.diag(covariance).mean(), 1e-12))
+        variances, axes = np.linalg.eigh(covariance * float(scale[own][0]) ** 2)
+        share = sum(MAP_COMPONENTS) / len(MAP_COMPONENTS) / max(variances[-k:].sum(), 1e-9)
+        components.append((axes[:, : -k - 1 : -1].T * np.sqrt(share)).astype(np.float32))
+    return shift.astype(np.float32), scale.astype(np.float32), tuple(components)
 
 
 class PretrainedComponents:
@@ -288,12 +293,4 @@ class PretrainedComponents:
         FileFormatError
             If the file does not hold them.
         """
-        raw = PretrainedFeatures.fit(image, random_state, weights)
-        table = _sample(raw, image, random_state)
-        bases = []
-        for own, k in zip(_channels(), MAP_COMPONENTS, strict=True):
-            covariance = np.cov(table[own].astype(np.float64), bias=True)  # even of one pixel
-            variances, axes = np.linalg.eigh(covariance)
-            share = sum(MAP_COMPONENTS) / len(MAP_COMPONENTS) / max(variances[-k:].sum(), 1e-9)
-            bases.append((axes[:, : -k - 1 : -1].T * np.sqrt(share)).astype(np.float32))
-        return replace(raw, bases=tuple(bases))
+        return PretrainedFeatures.fit(image, random_state, weights, reduce=True)
