@@ -136,7 +136,7 @@ class ClusterPosterior:
         model = StrokePosterior(members, QUICK_TREES, self._random_state)
         model.fit({self._group: rows}, classes[chosen])
         n = self._n
-        per = min(SAMPLE_PER_CLUSTER, max(3, QUICK_PIXELS // max(1, n)))
+        per = min(SAMPLE_PER_CLUSTER, max(1, QUICK_PIXELS // max(1, n)))
         sample = self._rows[:n, :per].reshape(n * per, -1)
         found = model.predict({self._group: sample}, n_classes)
         means: FloatArray = found.reshape(n, per, n_classes).mean(axis=1)

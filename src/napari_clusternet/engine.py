@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
     LabelArray = npt.NDArray[np.unsignedinteger]
 
+#: Pixels of the clusters that are split while the user waits (enhanced mode).
+SPLIT_PIXELS = 60_000
 #: Rounds of splits by what the strokes say about a cluster's pixels (enhanced mode).
 REFINE_ROUNDS = 4
 
@@ -146,7 +148,8 @@ class ClusterEngine:
         Every change is added to `moves` as it is made, so that it can be taken back.
 
         A cluster whose strokes of different classes have the same features cannot be split and
-        stays mixed.
+        stays mixed. In enhanced mode, where classes do not hang on it, so do those for which the
+        user would have to wait, the least stroked ones; refining splits them.
         """
         rows = np.array(sorted(touched), dtype=np.int64) - 1
         voices = present_classes(self.state.counts[rows], self.state.threshold).sum(axis=1)
@@ -155,8 +158,12 @@ class ClusterEngine:
             return
         ids = self._ids(self._stroked)
         queue = [(int(cluster), self._stroked[ids == cluster]) for cluster in mixed]
-        while queue:
+        queue.sort(key=lambda item: len(item[1]))
+        left = SPLIT_PIXELS if self.enhanced else None
+        while queue and (left is None or left > 0):
             cluster, stroked = queue.pop()
+            if left is not None:
+                left -= self.partition.size(cluster)
             counts = self.state.counts[cluster - 1 : cluster]
             present = np.flatnonzero(present_classes(counts, self.state.threshold)[0]) + 1
             if len(present) < 2:
