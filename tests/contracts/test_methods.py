@@ -10,6 +10,8 @@ from napari_clusternet.errors import InputError, StrokeError
 
 #: Methods that train a network take minutes over these; their unit tests have short versions.
 NETWORKS = {"sparse_unet", "two_view", "dfc_scribbles"}
+#: A tenth of the published training does for what these tests ask.
+BRIEF = {"dfc_scribbles": {"n_iterations": 100}}
 STROKES = [
     pytest.param(m.name, marks=[pytest.mark.slow] if m.name in NETWORKS else [])
     for m in cn.methods()
@@ -44,7 +46,9 @@ def test_ours_is_listed_first() -> None:
 @pytest.mark.parametrize("n_bands", [1, 3, 12])
 def test_stripes_are_found(method: str, ndim: int, n_bands: int) -> None:
     image, strokes, truth = scene(ndim, n_bands)
-    labels = cn.segment(image, strokes, axes=axes(ndim), method=method, n_clusters=20)
+    labels = cn.segment(
+        image, strokes, axes=axes(ndim), method=method, **BRIEF.get(method, {}), n_clusters=20
+    )
     assert labels.shape == truth.shape
     assert labels.dtype == np.uint8
     assert (labels == truth).mean() > (0.8 if method in NETWORKS else 0.97)
@@ -54,7 +58,15 @@ def test_stripes_are_found(method: str, ndim: int, n_bands: int) -> None:
 def test_seed_repeats(method: str) -> None:
     image, strokes, _ = scene(2)
     one, two = (
-        cn.segment(image, strokes, axes="CYX", method=method, n_clusters=9, random_state=3)
+        cn.segment(
+            image,
+            strokes,
+            axes="CYX",
+            method=method,
+            **BRIEF.get(method, {}),
+            n_clusters=9,
+            random_state=3,
+        )
         for _ in range(2)
     )
     np.testing.assert_array_equal(one, two)
@@ -64,7 +76,9 @@ def test_seed_repeats(method: str) -> None:
 def test_invalid_pixels_come_out_as_zero(method: str) -> None:
     image, strokes, _ = scene(2)
     image[1, 20:25, 3:9] = np.nan
-    labels = cn.segment(image, strokes, axes="CYX", method=method, n_clusters=9)
+    labels = cn.segment(
+        image, strokes, axes="CYX", method=method, **BRIEF.get(method, {}), n_clusters=9
+    )
     assert (labels[20:25, 3:9] == 0).all()
     valid = np.isfinite(image).all(axis=0)
     assert (labels[valid] > 0).all()
@@ -80,7 +94,9 @@ def test_a_callback_that_raises_cancels(method: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cn.segment(image, strokes, axes="CYX", method=method, callback=stop)
+        cn.segment(
+            image, strokes, axes="CYX", method=method, **BRIEF.get(method, {}), callback=stop
+        )
     assert len(seen) == 1
 
 
@@ -88,7 +104,7 @@ def test_a_callback_that_raises_cancels(method: str) -> None:
 def test_inputs_stay_as_they_were(method: str) -> None:
     image, strokes, _ = scene(2)
     copies = image.copy(), strokes.copy()
-    cn.segment(image, strokes, axes="CYX", method=method, n_clusters=9)
+    cn.segment(image, strokes, axes="CYX", method=method, **BRIEF.get(method, {}), n_clusters=9)
     np.testing.assert_array_equal(image, copies[0])
     np.testing.assert_array_equal(strokes, copies[1])
 
@@ -101,11 +117,21 @@ def test_bad_input_is_named_before_any_work(method: str) -> None:
         raise AssertionError("work has begun")
 
     with pytest.raises(InputError, match="axes=None"):
-        cn.segment(image, strokes, method=method, callback=never)
+        cn.segment(image, strokes, method=method, **BRIEF.get(method, {}), callback=never)
     with pytest.raises(StrokeError, match="at least two classes"):
-        cn.segment(image, strokes > 0, axes="CYX", method=method, callback=never)
+        cn.segment(
+            image, strokes > 0, axes="CYX", method=method, **BRIEF.get(method, {}), callback=never
+        )
     with pytest.raises(InputError, match="Did you mean 'filters'"):
-        cn.segment(image, strokes, axes="CYX", method=method, features="filter", callback=never)
+        cn.segment(
+            image,
+            strokes,
+            axes="CYX",
+            method=method,
+            **BRIEF.get(method, {}),
+            features="filter",
+            callback=never,
+        )
 
 
 def test_unknown_methods_are_refused_before_any_work() -> None:

@@ -16,7 +16,7 @@ NOISE = np.random.default_rng(0).integers(1, 200, (2, 21, 25)).astype(np.float32
 
 @pytest.fixture(params=list(EXTRACTORS))
 def fit(request):
-    if request.param == "pretrained" and weights_file() is None:
+    if request.param.startswith("pretrained") and weights_file() is None:
         pytest.skip("the extra pretrained is not installed")
     return EXTRACTORS.load(request.param).fit
 

@@ -395,6 +395,8 @@ def test_an_existing_output_is_kept_unless_told(
 def test_what_cannot_work_is_said_before_work(
     session: cn.Session, image: Image, tmp_path: Path, options: dict[str, Any], words: str
 ) -> None:
+    if "client" in options:
+        pytest.importorskip("distributed")
     path = tmp_path / options.pop("destination", "out.zarr")
     with pytest.raises((InputError, FileFormatError), match=words):
         apply(session, image, path, **options)

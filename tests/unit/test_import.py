@@ -38,6 +38,8 @@ def test_using_a_name_loads_its_module_only_then() -> None:
 
 @pytest.mark.parametrize("name", cn.__all__)
 def test_every_public_name_exists(name: str) -> None:
+    if name == "current":
+        pytest.importorskip("napari")
     assert getattr(cn, name) is not None
 
 
