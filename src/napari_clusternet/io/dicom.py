@@ -176,7 +176,18 @@ def open_series(paths: Iterable[Path], *, folder: Path | None = None) -> Image:
                 "spacing or orientation", "Give the slices of one stack",
             )  # fmt: skip
     ordered, step = _stacked(source, slices)
-    return _volume(source, ordered, step)
+    try:
+        return _volume(source, ordered, step)
+    except (
+        NotImplementedError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+        StopIteration,
+    ) as error:
+        refuse(
+            source, f"its headers hold what no DICOM image does ({error})", "Copy the series anew"
+        )
 
 
 def _is_dicom(path: Path) -> bool:
