@@ -203,4 +203,4 @@ class TestSession(SessionMachine.TestCase):
 
 @pytest.mark.slow
 class TestSessionLonger(SessionMachine.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=50)
+    settings = settings(max_examples=40, stateful_step_count=40)

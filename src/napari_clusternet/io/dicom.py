@@ -167,17 +167,8 @@ def open_series(paths: Iterable[Path], *, folder: Path | None = None) -> Image:
     slices = [item for item in found if item is not None]
     if not slices:
         refuse(source, "there is no DICOM image in it", "Give the folder of a series")
-    _check_one_series(source, slices)
-    first = slices[0]
-    for other in slices[1:]:
-        if other.shape != first.shape or not np.allclose(other.axes, first.axes, atol=_TILT):
-            refuse(
-                source, f"{other.path.name!r} differs from {first.path.name!r} in size, pixel "
-                "spacing or orientation", "Give the slices of one stack",
-            )  # fmt: skip
-    ordered, step = _stacked(source, slices)
     try:
-        return _volume(source, ordered, step)
+        return _one_volume(source, slices)
     except (
         NotImplementedError,
         ArithmeticError,
@@ -188,6 +179,20 @@ def open_series(paths: Iterable[Path], *, folder: Path | None = None) -> Image:
         refuse(
             source, f"its headers hold what no DICOM image does ({error})", "Copy the series anew"
         )
+
+
+def _one_volume(source: Path, slices: Sequence[_Slice]) -> Image:
+    """Put the slices of one series together."""
+    _check_one_series(source, slices)
+    first = slices[0]
+    for other in slices[1:]:
+        if other.shape != first.shape or not np.allclose(other.axes, first.axes, atol=_TILT):
+            refuse(
+                source, f"{other.path.name!r} differs from {first.path.name!r} in size, pixel "
+                "spacing or orientation", "Give the slices of one stack",
+            )  # fmt: skip
+    ordered, step = _stacked(source, slices)
+    return _volume(source, ordered, step)
 
 
 def _is_dicom(path: Path) -> bool:
