@@ -154,6 +154,23 @@ def test_twenty_kills_at_random_times(tmp_path: Path, name: str) -> None:
     assert report["stopped"] >= 10
 
 
+def test_a_half_written_chunk_of_a_killed_run_is_not_left_in_the_output(
+    tmp_path: Path, session: cn.Session, image: Image
+) -> None:
+    apply(session, image, tmp_path / "whole.zarr")
+    path = tmp_path / "out.zarr"
+    steps = apply_steps(session, image, path)
+    for step in steps:
+        if step.done == 1:
+            break
+    steps.close()
+    (store,) = partial(path).glob("*.zarr")
+    chunk = next(file for file in (store / "0" / "c").rglob("*") if file.is_file())
+    chunk.with_name("0.4f1ae1.partial").write_bytes(b"half")  # what zarr writes before it renames
+    apply(session, image, path)
+    assert tree(path) == tree(tmp_path / "whole.zarr")
+
+
 # --- workers die --------------------------------------------------------------------------------
 
 

@@ -249,6 +249,26 @@ print("closed", time.time(), time.process_time(), flush=True)
 """
 
 
+def test_closing_does_not_interrupt_what_is_being_saved(qtbot: Any) -> None:
+    """A step that ends in time is followed by its saving, even if the wait for the step is over."""
+    runner, saved = Runner(), []
+
+    def steps() -> Generator[Progress, None, None]:
+        try:
+            while True:
+                time.sleep(0.01)
+                yield Progress("working", 1, 2)
+        finally:
+            for _ in range(80):  # longer than the wait for a step
+                time.sleep(0.01)
+            saved.append(True)
+
+    runner.start("Learning", steps, _fail)
+    time.sleep(0.1)
+    runner.close()
+    assert saved == [True]
+
+
 @pytest.mark.slow
 def test_closing_the_window_in_training_ends_the_program(tmp_path: Any) -> None:
     import resource  # what a busy machine does to the clock is not the program's fault

@@ -81,6 +81,7 @@ class Worker:
         self._steps, self._report, self._end, self._warn = steps, report, end, warn
         self._go, self._stop, self._closed = threading.Event(), threading.Event(), False
         self._go.set()
+        self._lock, self._ending = threading.Lock(), False
         self._warned: set[str] = set()
         self._post = Post()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
@@ -113,7 +114,9 @@ class Worker:
         self.cancel()
         self._thread.join(seconds / 3)
         if self._thread.is_alive():
-            raise_in(self._thread, _Closing)
+            with self._lock:
+                if not self._ending:  # else it is saving
+                    raise_in(self._thread, _Closing)
             self._thread.join(seconds * 2 / 3)
         if self._thread.is_alive():
             logger.warning("the work has not ended %.1f s after the window was closed", seconds)
@@ -148,7 +151,11 @@ class Worker:
             except StopIteration as stop:
                 return stop.value, None
             finally:
-                work.close()
+                try:
+                    with self._lock:
+                        self._ending = True
+                finally:
+                    work.close()
         except Exception as error:
             logger.debug("the work failed", exc_info=True)
             return None, error

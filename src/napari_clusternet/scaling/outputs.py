@@ -95,6 +95,7 @@ def finish_steps(
     """
     if kind == "zarr":
         yield from _pyramid_steps(ledger)
+        _sweep(ledger.store)
         return ledger.store
     result = ledger.folder / f"result{_suffix(kind, ledger)}"
     if kind == "geotiff":
@@ -116,6 +117,12 @@ def finish_steps(
         yield Progress(f"writing {result.suffix}", 0, 1)
         write_labels(result, labels, image, class_names=class_names)
     return result
+
+
+def _sweep(store: Path) -> None:
+    """Remove the files that zarr was writing under other names when a process was killed."""
+    for left in store.rglob("*.partial"):
+        left.unlink()
 
 
 def _suffix(kind: str, ledger: Ledger) -> str:
