@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet.classify.evidence import Evidence, stroke_numbers
+from napari_clusternet.classify.evidence import Evidence
 from napari_clusternet.classify.posterior import (
+    MAX_PIXELS,
+    MIN_PER_CLASS,
     QUICK_STROKED,
     QUICK_TREES,
     QUICK_WITH_MAPS,
@@ -23,8 +25,8 @@ from napari_clusternet.classify.posterior import (
     WITH_MAPS,
     WITHOUT_MAPS,
     StrokePosterior,
-    choose_pixels,
 )
+from napari_clusternet.classify.samples import spread, stroke_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -130,7 +132,7 @@ class ClusterPosterior:
         n_classes : int
             Columns wanted.
         """
-        chosen = choose_pixels(classes, QUICK_STROKED)
+        chosen = spread(classes, QUICK_STROKED, MIN_PER_CLASS)
         rows = self._evidence.take(stroked[chosen])[self._group]
         members = QUICK_WITH_MAPS if self._evidence.has_maps else QUICK_WITHOUT_MAPS
         model = StrokePosterior(members, QUICK_TREES, self._random_state)
@@ -151,7 +153,7 @@ class ClusterPosterior:
 
         Parameters but for the clusters' `partition` are those of `quick`. Comes back often.
         """
-        chosen = choose_pixels(classes)
+        chosen = spread(classes, MAX_PIXELS, MIN_PER_CLASS)
         pixels, wanted = stroked[chosen], classes[chosen]
         groups = self._evidence.take(pixels)
         members = WITH_MAPS if self._evidence.has_maps else WITHOUT_MAPS

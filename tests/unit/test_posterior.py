@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_clusternet.classify.evidence import Evidence, stroke_numbers
+from napari_clusternet.classify.evidence import Evidence
 from napari_clusternet.classify.posterior import (
     MAX_PIXELS,
     MIN_PER_CLASS,
     WITHOUT_MAPS,
     Member,
     StrokePosterior,
-    choose_pixels,
 )
+from napari_clusternet.classify.samples import spread, stroke_numbers
 from napari_clusternet.features.matrix import FeatureMatrix
 
 KINDS = ("trees", "many trees", "forest", "linear", "kernel")
@@ -53,7 +53,7 @@ def test_many_strokes_are_thinned_evenly_and_rare_classes_keep_their_pixels() ->
     # beside round(5000 x 3000 / 5030) = 2982 of class 1
     assert (MIN_PER_CLASS, MAX_PIXELS) == (50, 3000)
     classes = np.repeat([1, 2], [5000, 30])
-    chosen = choose_pixels(classes)
+    chosen = spread(classes, MAX_PIXELS, MIN_PER_CLASS)
     assert np.bincount(classes[chosen]).tolist() == [0, 2982, 30]
     assert np.diff(chosen[:2982]).max() <= 2
 

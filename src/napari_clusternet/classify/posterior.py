@@ -153,27 +153,6 @@ class StrokePosterior:
         return probabilities
 
 
-def choose_pixels(classes: IntArray, at_most: int = MAX_PIXELS) -> IntArray:
-    """Choose the stroked pixels to learn from: at most about so many, evenly.
-
-    Parameters
-    ----------
-    classes : numpy.ndarray of int, shape (n,)
-        Classes of all stroked pixels.
-    at_most : int
-        How many; rare classes keep `MIN_PER_CLASS` in any case.
-
-    Returns
-    -------
-    numpy.ndarray of int
-        Ascending indices.
-    """
-    share = min(1.0, at_most / len(classes))
-    members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
-    chosen = [_spread(m, max(MIN_PER_CLASS, len(m) * share)) for m in members]
-    return np.sort(np.concatenate(chosen))
-
-
 class _Trees:
     """Extremely randomised trees (Geurts et al. 2006): quick to grow on the pixels of strokes."""
 
@@ -292,9 +271,3 @@ def _in_threads(function: Callable[[A], B], items: list[A]) -> list[B]:
     """
     with ThreadPoolExecutor(N_THREADS) as pool:
         return list(pool.map(function, items))
-
-
-def _spread(pixels: IntArray, wanted: float) -> IntArray:
-    """At most `wanted` of `pixels`, evenly spaced."""
-    n = min(len(pixels), round(wanted))
-    return pixels[np.arange(n) * len(pixels) // n]

@@ -70,7 +70,7 @@ def whole_image(
     return features, valid
 
 
-def spread(classes: LabelArray, wanted: int) -> IntArray:
+def spread(classes: IntArray, wanted: int, fewest: int = 1) -> IntArray:
     """Choose at most about `wanted` of many stroked pixels, evenly, every class by its share.
 
     Parameters
@@ -78,7 +78,9 @@ def spread(classes: LabelArray, wanted: int) -> IntArray:
     classes : numpy.ndarray of int, shape (n,)
         Classes of the stroked pixels.
     wanted : int
-        Pixels to keep; each class keeps at least one in any case.
+        Pixels to keep.
+    fewest : int
+        Pixels of each class that are kept in any case, if it has so many.
 
     Returns
     -------
@@ -89,9 +91,50 @@ def spread(classes: LabelArray, wanted: int) -> IntArray:
     chosen = []
     for value in np.unique(classes):
         members = np.flatnonzero(classes == value)
-        n = max(1, round(len(members) * share))
+        n = min(len(members), round(max(fewest, len(members) * share)))
         chosen.append(members[np.arange(n) * len(members) // n])
     return np.sort(np.concatenate(chosen))
+
+
+def stroke_numbers(pixels: IntArray, classes: IntArray, shape: tuple[int, ...]) -> IntArray:
+    """Give every stroke a number: stroked pixels of one class that touch, corners included.
+
+    Only the stroked pixels are looked at, however large the image is.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray of int, shape (n,)
+        Flat indices of the stroked pixels, in order.
+    classes : numpy.ndarray of int, shape (n,)
+        Their classes.
+    shape : tuple of int
+        Shape ([Z,] Y, X) of the image.
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (n,)
+        0, 1, ... for every pixel.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(pixels)
+    places = np.stack(np.unravel_index(pixels, shape))
+    first, second = [], []
+    steps = [step for step in np.ndindex(*(3,) * len(shape)) if step > (1,) * len(shape)]
+    for step in np.array(steps) - 1:  # half the neighbours: the others are found from there
+        there = places + step[:, None]
+        inside = ((there >= 0) & (there < np.array(shape)[:, None])).all(axis=0)
+        flat = np.ravel_multi_index(tuple(there[:, inside]), shape)
+        found = np.minimum(np.searchsorted(pixels, flat), n - 1)
+        here = np.flatnonzero(inside)
+        same = (pixels[found] == flat) & (classes[found] == classes[here])
+        first.append(here[same])
+        second.append(found[same])
+    rows, columns = np.concatenate(first), np.concatenate(second)
+    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
+    numbers: IntArray = connected_components(graph, directed=False)[1]
+    return numbers
 
 
 def stroke_folds(strokes: LabelArray, pixels: IntArray, n_folds: int = 3) -> IntArray | None:
@@ -117,15 +160,11 @@ def stroke_folds(strokes: LabelArray, pixels: IntArray, n_folds: int = 3) -> Int
     None
         If a class has a single pixel.
     """
-    from scipy.ndimage import generate_binary_structure, label
-
+    stroked = np.flatnonzero(strokes)
+    numbers = stroke_numbers(stroked, strokes.reshape(-1)[stroked], strokes.shape)
+    groups = numbers[np.searchsorted(stroked, pixels)]
     classes = strokes.reshape(-1)[pixels]
-    touching = generate_binary_structure(strokes.ndim, strokes.ndim)
-    groups = np.zeros(len(pixels), dtype=np.int64)
     values = np.unique(classes)
-    for value in values:
-        numbered = label(strokes == value, touching)[0].reshape(-1)[pixels]
-        groups[classes == value] = numbered[classes == value]
     counts = [len(np.unique(groups[classes == value])) for value in values]
     by_stroke = min(counts) >= 2
     sizes = counts if by_stroke else [int((classes == value).sum()) for value in values]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_clusternet.errors import invalid
+from napari_clusternet.extractor import has_maps
 
 if TYPE_CHECKING:
     from napari_clusternet.extractor import BoolArray, Extractor, FloatArray
@@ -65,13 +66,13 @@ class CombinedFeatures:
     @property
     def has_maps(self) -> bool:
         """Whether a part makes maps of a pretrained network."""
-        return any(getattr(part, "has_maps", False) for part in self.parts)
+        return any(has_maps(part) for part in self.parts)
 
     @property
     def of_maps(self) -> BoolArray:
         """Which features are made of such maps, shape (n_features,)."""
         return np.repeat(
-            [getattr(part, "has_maps", False) for part in self.parts],
+            [has_maps(part) for part in self.parts],
             [part.n_features for part in self.parts],
         )
 
@@ -85,7 +86,7 @@ class CombinedFeatures:
         """Return what `__call__` does, and the maps it made on its way."""
         blocks, maps = [], []
         for part in self.parts:
-            if getattr(part, "has_maps", False):
+            if has_maps(part):
                 block, maps = part.with_maps(values, valid)  # type: ignore[attr-defined]
             else:
                 block = part(values, valid)

