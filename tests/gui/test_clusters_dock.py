@@ -257,7 +257,7 @@ def test_an_error_is_told_not_raised(
     dock = docked(viewer, qtbot)
     told: list[str] = []
     monkeypatch.setattr(
-        "napari_clusternet._napari.clusters_dock.tell_error", lambda error: told.append(str(error))
+        "napari_clusternet._napari.frames.tell_error", lambda error: told.append(str(error))
     )
     control.select([1])
     monkeypatch.setattr(control.session._engine, "divide_in_two", lambda *_: [])

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, PushButton, SpinBox
 from napari.layers import Labels, Layer
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QWidget
 
 from napari_clusternet._napari import classify_parts as parts
 from napari_clusternet._napari.class_table import ClassTable
-from napari_clusternet._napari.classify_parts import enable, folded, row, section, text
 from napari_clusternet._napari.controller import current
-from napari_clusternet._napari.runner import tell_error
+from napari_clusternet._napari.frames import (
+    attempt,
+    enable,
+    folded,
+    row,
+    section,
+    show,
+    stacked,
+    text,
+)
+from napari_clusternet._napari.ties import Ties
 from napari_clusternet.api.strokes import CLUSTERNET
 from napari_clusternet.config import SESSION
-from napari_clusternet.errors import ClusterNetError
 
 if TYPE_CHECKING:
     import napari
@@ -50,22 +58,14 @@ class ClassifyDock(QWidget):
         self._timer.setInterval(DEBOUNCE)
         self._timer.timeout.connect(self._take_threshold)
         self.message = text()
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
-        for part in (
-            self.message, self._image_section(), self._class_section(), self._result_section(),
+        stacked(
+            self,
+            self.message,
+            self._image_section(),
+            self._class_section(),
+            self._result_section(),
             self._advanced(),
-        ):  # fmt: skip
-            layout.addWidget(part)
-        layout.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        )
         self._follow()
         self._list_layers()
 
@@ -85,7 +85,7 @@ class ClassifyDock(QWidget):
         self.start = PushButton(text="&Start")
         self.cancel = PushButton(text="&Cancel", tooltip="Stop after the current step")
         self.layer.changed.connect(self._layer_chosen)
-        self.quicken.clicked.connect(partial(_try, self._control.quicken_strokes))
+        self.quicken.clicked.connect(partial(attempt, self._control.quicken_strokes))
         self.strokes.changed.connect(self._strokes_chosen)
         self.start.clicked.connect(self._start)
         self.cancel.clicked.connect(self._control.runner.cancel)
@@ -124,9 +124,9 @@ class ClassifyDock(QWidget):
             tooltip="A class counts in a cluster if more than this share of the cluster's stroked "
             "pixels are of it. Lower: small strokes of another class split clusters sooner.",
         )  # fmt: skip
-        self.undo.clicked.connect(partial(_try, control.undo))
-        self.redo.clicked.connect(partial(_try, control.redo))
-        self.suggest.clicked.connect(partial(_try, control.suggest))
+        self.undo.clicked.connect(partial(attempt, control.undo))
+        self.redo.clicked.connect(partial(attempt, control.redo))
+        self.suggest.clicked.connect(partial(attempt, control.suggest))
         self.certainty.changed.connect(self._certainty_wanted)
         self.threshold.changed.connect(self._threshold_moved)
         return section(
@@ -152,7 +152,8 @@ class ClassifyDock(QWidget):
 
     def _follow(self) -> None:
         control, layers = self._control, self._viewer.layers.events
-        pairs = [
+        self._ties, self._layer_ties = Ties(self), Ties(self)
+        for signal, slot in (
             (control.active_changed, self._list_layers),
             (control.session_changed, self._refresh),
             (control.model_changed, self._refresh),
@@ -161,12 +162,8 @@ class ClassifyDock(QWidget):
             *((event, self._list_layers) for event in
               (layers.inserted, layers.removed, layers.reordered, layers.renamed)),
             (self._viewer.layers.selection.events.changed, self._list_layers),
-        ]  # fmt: skip
-        for signal, slot in pairs:
-            signal.connect(slot)
-        self._layer_pairs: list[tuple[Any, Any]] = []
-        self.destroyed.connect(partial(_leave, pairs))
-        self.destroyed.connect(partial(_leave, self._layer_pairs))
+        ):  # fmt: skip
+            self._ties.tie(signal, slot)
 
     def _list_layers(self, _: Any = None) -> None:
         if self._control.closed:
@@ -210,10 +207,10 @@ class ClassifyDock(QWidget):
         enable(self.start, why_not, "Compute features and clusters, then paint"
                if method == CLUSTERNET else "Compute classes from the strokes")  # fmt: skip
         self.start.text = "&Start" if method == CLUSTERNET else f"&Run {method}"
-        parts.show(self.cancel, busy)
-        parts.show(self.axes, bool(self.axes.choices))
-        parts.show(self.segmentation, len(control.segmentations) > 1)
-        parts.show(self.quicken, active is not None and active.strokes_are_slow)
+        show(self.cancel, busy)
+        show(self.axes, bool(self.axes.choices))
+        show(self.segmentation, len(control.segmentations) > 1)
+        show(self.quicken, active is not None and active.strokes_are_slow)
         no_session = "" if session is not None else "Press Start first"
         enable(self.undo, no_session or ("" if session.can_undo else "Nothing to take back"),
                "Take the last change back, clusters included")  # fmt: skip
@@ -243,14 +240,11 @@ class ClassifyDock(QWidget):
         """Follow the class that is selected on the strokes layer, by whatever means."""
         layer = self._control.strokes_layer
         if layer is not self._painted:
-            _leave(self._layer_pairs)
-            self._layer_pairs.clear()
+            self._layer_ties.cut()
             self._painted = layer
             if layer is not None:
-                events = (layer.events.selected_label, layer.events.mode)
-                self._layer_pairs += [(event, self._show_classes) for event in events]
-            for event, slot in self._layer_pairs:
-                event.connect(slot)
+                for event in (layer.events.selected_label, layer.events.mode):
+                    self._layer_ties.tie(event, self._show_classes)
 
     def _show_classes(self, _: Any = None) -> None:
         active, layer = self._control.active, self._painted
@@ -276,7 +270,7 @@ class ClassifyDock(QWidget):
         self._refresh()
 
     def _start(self) -> None:
-        _try(self._start_chosen)
+        attempt(self._start_chosen)
         self._list_layers()
 
     def _start_chosen(self) -> None:
@@ -304,7 +298,7 @@ class ClassifyDock(QWidget):
         made = self._control.made_of(self._layers())
         if made is not None and isinstance(layer, Labels) and layer is not made.strokes_layer:
             self._control.active = made
-            _try(partial(self._control.use_strokes, layer))
+            attempt(partial(self._control.use_strokes, layer))
             self._list_layers()
 
     def _segmentation_chosen(self, segmentation: Any) -> None:
@@ -316,24 +310,11 @@ class ClassifyDock(QWidget):
         self._control.select_class(class_)
 
     def _certainty_wanted(self, wanted: bool) -> None:
-        _try(partial(self._control.show_certainty, wanted))
+        attempt(partial(self._control.show_certainty, wanted))
 
     def _threshold_moved(self, _: float) -> None:
         self._timer.start()
 
     def _take_threshold(self) -> None:
         if self._control.session is not None:
-            _try(partial(setattr, self._control, "threshold", round(self.threshold.value, 2)))
-
-
-def _try(act: Any) -> None:
-    """Do it; an error of ours becomes a notification."""
-    try:
-        act()
-    except ClusterNetError as error:
-        tell_error(error)
-
-
-def _leave(pairs: list[tuple[Any, Any]], _: object = None) -> None:
-    for signal, slot in pairs:
-        signal.disconnect(slot)
+            attempt(partial(setattr, self._control, "threshold", round(self.threshold.value, 2)))

@@ -1,4 +1,4 @@
-"""What the Classify dock offers to choose from, and the frames it stands in."""
+"""What the Classify dock offers to choose from."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_clusternet.api.listing import methods
 from napari_clusternet.errors import ClusterNetError
@@ -18,8 +15,6 @@ from napari_clusternet.io.base import OpenOptions
 from napari_clusternet.io.layers import image_from_layer
 
 if TYPE_CHECKING:
-    from magicgui.widgets import Widget
-
     from napari_clusternet._napari.controller import Controller
     from napari_clusternet._napari.segmentation import Segmentation
 
@@ -161,74 +156,3 @@ def set_value(widget: Any, value: Any) -> None:
     if any(other is value for _, other in widget.offered):
         with widget.changed.blocked():
             widget.value = value
-
-
-# ---- frames ----------------------------------------------------------------------------------
-
-
-def text() -> QLabel:
-    """Return a label for sentences."""
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def section(title: str, *contents: Any) -> QGroupBox:
-    """Return a frame with a title around widgets, or (label, widget)."""
-    box = QGroupBox(title)
-    layout = QVBoxLayout(box)
-    for content in contents:
-        layout.addWidget(_native(content))
-    return box
-
-
-def folded(title: str, *contents: Any) -> QCollapsible:
-    """Return what can be unfolded, with widgets, or (label, widget), in it."""
-    fold = QCollapsible(title, expandedIcon="▼", collapsedIcon="▶")
-    for content in contents:
-        fold.addWidget(_native(content))
-    fold.collapse(animate=False)
-    return fold
-
-
-def row(*widgets: Widget) -> QWidget:
-    """Return widgets side by side."""
-    holder = QWidget()
-    layout = QHBoxLayout(holder)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        widget.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        layout.addWidget(widget.native)
-    return holder
-
-
-def _native(content: Any) -> QWidget:
-    if not isinstance(content, tuple):
-        return getattr(content, "native", content)
-    label, widget = content
-    holder = QWidget()
-    layout = QHBoxLayout(holder)
-    layout.setContentsMargins(0, 0, 0, 0)
-    name = QLabel(label)
-    name.setBuddy(widget.native)
-    name.setMinimumWidth(name.fontMetrics().horizontalAdvance("Painting on "))
-    layout.addWidget(name)
-    native = widget.native
-    native.setMinimumWidth(60)  # long layer names are cut in the list, not the dock
-    native.setSizePolicy(QSizePolicy.Policy.Ignored, native.sizePolicy().verticalPolicy())
-    native.setAccessibleName(label)
-    layout.addWidget(native, 1)
-    widget.holder = holder
-    return holder
-
-
-def show(widget: Widget, visible: bool) -> None:
-    """Show or hide a widget, with its label if it has one."""
-    getattr(widget, "holder", widget.native).setVisible(visible)
-
-
-def enable(widget: Widget, why_not: str, tooltip: str) -> None:
-    """Enable a widget, or disable it and say why in its tooltip."""
-    widget.enabled = not why_not
-    widget.tooltip = why_not or tooltip

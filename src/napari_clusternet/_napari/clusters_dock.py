@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
-    QFrame,
     QGridLayout,
     QLabel,
     QMenu,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
@@ -24,10 +22,9 @@ from superqt import QCollapsible
 from napari_clusternet._napari.cluster_plots import CentroidMap, ProfilePlot
 from napari_clusternet._napari.cluster_table import ClusterTable, columns_of
 from napari_clusternet._napari.controller import current
-from napari_clusternet._napari.runner import tell_error
+from napari_clusternet._napari.frames import attempt, stacked, text
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.cluster_views import centroid_map, class_profiles, profiles, size_text
-from napari_clusternet.errors import ClusterNetError
 from napari_clusternet.history import STATES
 
 if TYPE_CHECKING:
@@ -93,20 +90,15 @@ class ClustersDock(QWidget):
         self.table.customContextMenuRequested.connect(
             lambda place: self._popup(self.table.viewport().mapToGlobal(place))
         )
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
-        for part in (self.message, self._buttons(), self._filters(), self.table, self.summary,
-                     *self._plots()):  # fmt: skip
-            layout.addWidget(part)
-        layout.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        stacked(
+            self,
+            self.message,
+            self._buttons(),
+            self._filters(),
+            self.table,
+            self.summary,
+            *self._plots(),
+        )
 
     def _buttons(self) -> QWidget:
         control = self._control
@@ -165,14 +157,14 @@ class ClustersDock(QWidget):
         self.lasso.toggled.connect(lambda on: setattr(self.map, "lasso", on))
         self.reset_view = QPushButton("Show &whole map")
         self.reset_view.clicked.connect(lambda: self.map.autoRange())
-        self.key = _text("")
+        self.key = text("")
         self.profile_section = _section(
             "Band profiles", self.profiles,
-            _text("Thin: the selected clusters. Dashed: the classes."), self.key,
+            text("Thin: the selected clusters. Dashed: the classes."), self.key,
         )  # fmt: skip
         self.map_section = _section(
             "Map of all clusters",
-            _text("Similar clusters lie together. Click one, or draw a lasso, then assign."),
+            text("Similar clusters lie together. Click one, or draw a lasso, then assign."),
             _grid([self.lasso, self.reset_view], 2), self.map,
         )  # fmt: skip
         for section in (self.profile_section, self.map_section):
@@ -294,10 +286,7 @@ class ClustersDock(QWidget):
     # ---- what the user does --------------------------------------------------------------------
 
     def _try(self, action: Callable[..., object], *arguments: Any) -> None:
-        try:
-            action(*arguments)
-        except ClusterNetError as error:
-            tell_error(error)
+        attempt(partial(action, *arguments))
         self._enable()
 
     def _select(self, clusters: tuple[int, ...]) -> None:
@@ -375,12 +364,6 @@ def _section(title: str, *parts: QWidget) -> QCollapsible:
     # it would keep the height that its texts had when it was opened
     section.toggled.connect(lambda on: section.content().setMaximumHeight(_UNBOUNDED if on else 0))
     return section
-
-
-def _text(words: str) -> QLabel:
-    label = QLabel(words)
-    label.setWordWrap(True)
-    return label
 
 
 def _key(classes: Any, names: Any) -> str:

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -20,11 +19,12 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_clusternet._napari.controller import current
+from napari_clusternet._napari.frames import attempt, scrolled
 from napari_clusternet._napari.layer_choice import LayerChoice
 from napari_clusternet._napari.learn_form import PURPOSES, ParameterForm, parse_bands
 from napari_clusternet._napari.learn_plots import Curves
 from napari_clusternet._napari.preferences import preferences
-from napari_clusternet._napari.runner import in_words, tell_error
+from napari_clusternet._napari.runner import in_words
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.errors import ClusterNetError
 
@@ -126,14 +126,7 @@ class LearnDock(QWidget):
             else:
                 column.addWidget(getattr(part, "native", part))
         column.addStretch()
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        scrolled(self, inside)
         self.setMinimumWidth(260)
 
     def event(self, event: QEvent) -> bool:
@@ -190,10 +183,7 @@ class LearnDock(QWidget):
             self._try(lambda: self.controller.load_model(path))
 
     def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except (ClusterNetError, OSError) as error:
-            tell_error(error)
+        attempt(action)
         self._follow()
 
     def _choose_preset(self, *_: object) -> None:

@@ -9,26 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, PushButton
 from napari.layers import Image as ImageLayer
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
-    QFrame,
     QGroupBox,
-    QHBoxLayout,
     QLabel,
-    QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_clusternet._napari.controller import current
+from napari_clusternet._napari.frames import attempt, enable, row, stacked, text
 from napari_clusternet._napari.preferences import preferences, results_folder
 from napari_clusternet._napari.readers import SESSION_SUFFIX
-from napari_clusternet._napari.runner import tell_error
+from napari_clusternet._napari.ties import Ties
 from napari_clusternet._napari.transfer_targets import TargetList
 from napari_clusternet.applying import Outcome
-from napari_clusternet.errors import ClusterNetError
 
 if TYPE_CHECKING:
     import napari
@@ -66,25 +61,13 @@ class TransferDock(QWidget):
         self._control = current(viewer)
         self._viewer = self._control.viewer
         self._suggested = ""
-        self._status, self._outcome = _text(), _text()
+        self._status, self._outcome = text(), text()
         self._cancel = PushButton(text="&Cancel", tooltip="Stop after the current step")
         self._cancel.clicked.connect(self._control.runner.cancel)
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.addWidget(self._status)
-        for section in (self._export_section(), self._apply_section(), self._session_section()):
-            layout.addWidget(section)
-        layout.addWidget(self._cancel.native)
-        layout.addWidget(self._outcome)
-        layout.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        stacked(
+            self, self._status, self._export_section(), self._apply_section(),
+            self._session_section(), self._cancel.native, self._outcome,
+        )  # fmt: skip
         self._follow()
         self._list_layers()
         self._refresh()
@@ -116,7 +99,7 @@ class TransferDock(QWidget):
             text="Replace existing results", tooltip="Otherwise nothing is done if one exists"
         )
         self.apply = PushButton(text="&Apply")
-        self._hint = _text()
+        self._hint = text()
         self.folder.changed.connect(self._refresh)
         self.apply.clicked.connect(self._apply)
         return _section(
@@ -129,28 +112,22 @@ class TransferDock(QWidget):
         self.open = PushButton(text="Ope&n...")
         self.save.clicked.connect(self._save)
         self.open.clicked.connect(self._open)
-        row = QWidget()
-        buttons = QHBoxLayout(row)
-        buttons.setContentsMargins(0, 0, 0, 0)
-        buttons.addWidget(self.save.native)
-        buttons.addWidget(self.open.native)
-        return _section("Session", row)
+        return _section("Session", row(self.save, self.open))
 
     # ---- what it follows -------------------------------------------------------------------------
 
     def _follow(self) -> None:
         control, layers = self._control, self._viewer.layers.events
-        pairs = [
+        self._ties = Ties(self)
+        for signal, slot in (
             (control.active_changed, self._active_changed),
             (control.session_changed, self._refresh),
             (control.runner.changed, self._refresh),
             (control.transferred, self._transferred),
             *((event, self._list_layers) for event in
               (layers.inserted, layers.removed, layers.reordered, layers.renamed)),
-        ]  # fmt: skip
-        for signal, slot in pairs:
-            signal.connect(slot)
-        self.destroyed.connect(partial(_leave, pairs))
+        ):  # fmt: skip
+            self._ties.tie(signal, slot)
 
     def _active_changed(self) -> None:
         self._list_layers()
@@ -202,10 +179,10 @@ class TransferDock(QWidget):
         busy = f"{runner.title} is running" if runner.busy else ""
         none = busy or ("" if session is not None else NO_SESSION)
         targets = self.targets.chosen()
-        _enable(self.export, none or ("" if self._typed() else "Choose a file first"), "Write it")
-        _enable(self.save, none, "Image, strokes, clusters and classes in one file")
-        _enable(self.open, busy, "You can also drop the file on the window")
-        _enable(self.apply, none or self._why_not(targets), "Classify the ticked images")
+        enable(self.export, none or ("" if self._typed() else "Choose a file first"), "Write it")
+        enable(self.save, none, "Image, strokes, clusters and classes in one file")
+        enable(self.open, busy, "You can also drop the file on the window")
+        enable(self.apply, none or self._why_not(targets), "Classify the ticked images")
         self._hint.setText("" if busy else self._why_not(targets))
         self._hint.setVisible(bool(self._hint.text()))
         count = f" to {len(targets)} image{'s' if len(targets) > 1 else ''}" if targets else ""
@@ -244,10 +221,10 @@ class TransferDock(QWidget):
             TABLE: control.export_table,
             CERTAINTY: control.export_certainty,
         }
-        _try(partial(act[self.what.value], self.path.value, **options))
+        attempt(partial(act[self.what.value], self.path.value, **options))
 
     def _apply(self) -> None:
-        _try(partial(
+        attempt(partial(
             self._control.apply, self.targets.chosen(), self._folder(),
             FORMATS[self.format.value], overwrite=self.replace_results.value,
         ))  # fmt: skip
@@ -260,7 +237,7 @@ class TransferDock(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Save the session", str(start), kinds)
         if path:
             whole = path if path.endswith(SESSION_SUFFIX) else path + SESSION_SUFFIX
-            _try(partial(self._control.save_session, whole))
+            attempt(partial(self._control.save_session, whole))
 
     def _open(self) -> None:
         image = self._control.image
@@ -268,46 +245,21 @@ class TransferDock(QWidget):
         kinds = f"ClusterNet session (*{SESSION_SUFFIX})"
         path, _ = QFileDialog.getOpenFileName(self, "Open a session", start, kinds)
         if path:
-            _try(partial(self._control.open_session, path))
+            attempt(partial(self._control.open_session, path))
 
 
 def _section(title: str, *rows: Any) -> QGroupBox:
     """Return a titled box; a row is a widget, or a label and a widget below it."""
     box = QGroupBox(title)
     layout = QVBoxLayout(box)
-    for row in rows:
-        text, widget = row if isinstance(row, tuple) else ("", row)
+    for one in rows:
+        name, widget = one if isinstance(one, tuple) else ("", one)
         native = getattr(widget, "native", widget)
-        if text:
-            label = QLabel(text)
+        if name:
+            label = QLabel(name)
             label.setBuddy(native)
             layout.addWidget(label)
-            native.setAccessibleName(text)
+            native.setAccessibleName(name)
         native.setMinimumWidth(0)
         layout.addWidget(native)
     return box
-
-
-def _text() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return label
-
-
-def _enable(button: Any, why_not: str, tooltip: str) -> None:
-    button.enabled = not why_not
-    button.tooltip = why_not or tooltip
-
-
-def _try(action: Callable[[], object]) -> None:
-    try:
-        action()
-    except (ClusterNetError, OSError) as error:
-        tell_error(error)
-
-
-def _leave(pairs: list[tuple[Any, Any]], *_: object) -> None:
-    for signal, slot in pairs:
-        signal.disconnect(slot)

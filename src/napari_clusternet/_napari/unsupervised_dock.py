@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, LineEdit, ProgressBar, PushButton, SpinBox
 from napari.layers import Labels, Layer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_clusternet._napari import classify_parts as parts
-from napari_clusternet._napari.classify_parts import enable, folded, section, text
 from napari_clusternet._napari.controller import current
+from napari_clusternet._napari.frames import attempt, enable, folded, section, show, stacked, text
 from napari_clusternet._napari.learn_form import devices, parse_bands
 from napari_clusternet._napari.method_form import LEARNED, MethodForm
 from napari_clusternet._napari.preferences import preferences
-from napari_clusternet._napari.runner import in_words, tell_error
+from napari_clusternet._napari.runner import in_words
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.api.listing import Method, methods
-from napari_clusternet.errors import ClusterNetError
 from napari_clusternet.unsupervised import UNSUPERVISED
 
 if TYPE_CHECKING:
@@ -54,20 +52,14 @@ class UnsupervisedDock(QWidget):
         self._methods: dict[str, Method] = {m.name: m for m in methods("unsupervised")}
         self.form = MethodForm(self._stroke_layers)
         self.message, self.about, self.status = text(), text(), text()
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
-        for part in (self.message, self._image_section(), self._method_section(),
-                     self._result_section(), self._advanced()):  # fmt: skip
-            layout.addWidget(part)
-        layout.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        stacked(
+            self,
+            self.message,
+            self._image_section(),
+            self._method_section(),
+            self._result_section(),
+            self._advanced(),
+        )
         self._follow()
         self._list_layers()
 
@@ -172,7 +164,7 @@ class UnsupervisedDock(QWidget):
                "Make these regions the clusters that strokes give classes to")  # fmt: skip
         for widget, shown in ((self.axes, bool(self.axes.choices)), (self.cancel, busy),
                               (self.bar, busy), (self.result, bool(found))):  # fmt: skip
-            parts.show(widget, shown)
+            show(widget, shown)
         self.status.setVisible(busy)
         if not busy:
             self.bar.max, self.bar.value = 0, 0
@@ -261,9 +253,5 @@ class UnsupervisedDock(QWidget):
             window.add_plugin_dock_widget("napari-clusternet", "Classify", tabify=True)
 
     def _try(self, act: Any) -> None:
-        """Do it; an error of ours becomes a notification."""
-        try:
-            act()
-        except ClusterNetError as error:
-            tell_error(error)
+        attempt(act)
         self._refresh()
