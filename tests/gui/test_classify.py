@@ -270,6 +270,8 @@ def test_certainty_and_suggestion(viewer: Any, qtbot: Any) -> None:
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], place)
     assert "next stroke" in viewer.layers
     assert viewer.layers.selection.active is control.strokes_layer  # ready to paint
+    control.assign(control.cluster_at(place), 2)  # no stroke: the place is still the next
+    assert "next stroke" in viewer.layers
     stroke(control, 1, place, (place[0] + 2, place[1]), qtbot)
     assert "next stroke" not in viewer.layers
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import napari_clusternet as cn
+
 PLUGIN = "napari-clusternet"
 
 
@@ -24,6 +26,29 @@ def test_the_volume_opens_in_millimetres_with_uint8_strokes(make_napari_viewer_p
         np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), (-72, -134, -98))
         np.testing.assert_allclose(layer.data_to_world((1, 1, 1)), (-70, -132, -96))
         assert {str(unit) for unit in layer.units} == {"millimeter"}
+
+
+def test_strokes_have_the_colours_of_their_classes_from_the_beginning(
+    make_napari_viewer_proxy: Any,
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    image, strokes = _open(viewer, "rmnp")
+    water = np.array([0, 0x72, 0xB2]) / 255  # blue
+    np.testing.assert_allclose(strokes.get_color(1)[:3], water, atol=1e-6)
+    control = cn.current(viewer)
+    control.segment(image, features="bands", n_clusters=20)
+    control.runner.wait()
+    assert control.classes.names[1] == "water"
+    np.testing.assert_allclose(control.classes.colours[1], water)
+    np.testing.assert_allclose(control.labels_layer.get_color(1)[:3], water, atol=1e-6)
+    # a ring of 24 pixels, each 0.0015 degrees; invalid pixels let the picture through
+    control.suggest()
+    np.testing.assert_allclose(viewer.layers["next stroke"].size, 24 * 0.0015)
+    certainty = control.active.show_certainty()
+    shown = certainty.colormap.map(
+        (np.array([0.0, 0.5]) - certainty.contrast_limits[0]) / np.ptp(certainty.contrast_limits)
+    )
+    np.testing.assert_array_equal(shown[:, 3], [0, 1])
 
 
 def test_bands_come_first_and_strokes_lie_on_the_scene(make_napari_viewer_proxy: Any) -> None:

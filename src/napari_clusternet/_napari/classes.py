@@ -23,6 +23,11 @@ def default_colour(class_: int) -> Colour:
     return colorsys.hsv_to_rgb(class_ * 0.618 % 1, 0.8, 0.95)
 
 
+def _from_hex(colour: str) -> Colour:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue
+
+
 class ClassList:
     """Names and colours of the classes 1, 2, ...
 
@@ -66,14 +71,20 @@ class ClassList:
         self.changed.emit()
         return number
 
-    def ensure(self, n: int, names: Sequence[str] = ()) -> None:
-        """Make sure that there are classes 1..n, with these names if given."""
+    def ensure(self, n: int, names: Sequence[str] = (), colours: Sequence[str] = ()) -> None:
+        """Make sure that there are classes 1..n, with these names if given.
+
+        Colours, "#rrggbb", are those of classes that nobody has given another.
+        """
         before = len(self)
         while len(self._names) < n:
             number = len(self._names) + 1
             self._names.append(f"class {number}")
             self._colours.append(default_colour(number))
         self._names[: len(names)] = list(names)
+        for i, colour in enumerate(colours):
+            if self._colours[i] == default_colour(i + 1):
+                self._colours[i] = _from_hex(colour)
         if names or len(self) != before:
             self.changed.emit()
 

@@ -149,7 +149,9 @@ class Segmentation(Showing):
     def _watch(self) -> None:
         layer = self.strokes_layer
         names = layer.metadata.get("class_names", ())
-        self.classes.ensure(max(2, int(np.max(layer.data, initial=0)), len(names)), names)
+        colours = layer.metadata.get("class_colours", ())
+        n = max(2, int(np.max(layer.data, initial=0)), len(names), len(colours))
+        self.classes.ensure(n, names, colours)
         self.paint_classes()
         self._watcher = StrokeWatcher(layer, self.update)
 

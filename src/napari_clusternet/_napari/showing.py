@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.colormaps import Colormap, ensure_colormap
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image as ImageLayer
@@ -13,6 +15,12 @@ if TYPE_CHECKING:
     from napari_clusternet._napari.classes import ClassList
     from napari_clusternet.image import Image
     from napari_clusternet.session import Session
+
+#: Invalid pixels are 0, below what any other can be, and so let through what is behind them.
+_LIMITS = (0.01, 1.0)
+_CERTAINTY = Colormap(
+    ensure_colormap("viridis").colors, name="certainty", low_color=(0.0, 0.0, 0.0, 0.0)
+)
 
 
 class Showing:
@@ -80,8 +88,8 @@ class Showing:
         if layer is None or layer not in self.viewer.layers:
             selected = self.viewer.layers.selection.active
             self.certainty_layer = layer = self.viewer.add_image(
-                self.session.certainty, name=f"{self.name} certainty", colormap="viridis",
-                contrast_limits=(0, 1), opacity=0.7, **self.image.layer_metadata,
+                self.session.certainty, name=f"{self.name} certainty", colormap=_CERTAINTY,
+                contrast_limits=_LIMITS, opacity=0.7, **self.image.layer_metadata,
             )  # fmt: skip
             self._place(layer, selected)
         else:

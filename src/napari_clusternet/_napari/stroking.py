@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_info
 
+from napari_clusternet._napari.cluster_layer import HIGHLIGHT
 from napari_clusternet.config import SESSION
 from napari_clusternet.errors import invalid
 
@@ -30,6 +31,7 @@ class Stroking:
     """Part of `napari_clusternet._napari.controller.Controller`."""
 
     _marked: Any = None
+    _marked_strokes: dict[int, int] = {}  # noqa: RUF012 - replaced, never changed
     _suggested = 0
 
     def update(self: Controller) -> Any:
@@ -161,20 +163,27 @@ class Stroking:
         return place
 
     def _mark_place(self: Controller, pixel: Sequence[int]) -> None:
-        """Put a ring around a pixel, until the session changes."""
+        """Put a ring around a pixel, until there are other strokes."""
         selected = self.viewer.layers.selection.active
         self._unmark()
+        image = self.active.image
+        # napari takes the size of points in units of the world where a layer has an affine
         self._marked = self.viewer.add_points(
-            np.array([pixel], float), name="next stroke", size=MARK_PIXELS, symbol="ring",
-            face_color="yellow", border_color="black", **self.active.image.layer_metadata,
+            np.array([pixel], float), name="next stroke", size=MARK_PIXELS * min(image.spacing),
+            face_color=np.zeros((1, 4)), border_color=np.array([HIGHLIGHT]), border_width=0.06,
+            **image.layer_metadata,
         )  # fmt: skip
         self._marked.editable = False
+        self._marked_strokes = self.active.stroke_counts()
         self.viewer.layers.selection.active = selected
         self.session_changed.connect(self._unmark)
 
-    def _unmark(self: Controller, _: Any = None) -> None:
+    def _unmark(self: Controller, changed: Segmentation | None = None) -> None:
+        if changed is not None:
+            if changed.stroke_counts() == self._marked_strokes:
+                return  # refined, or clusters were changed: the place stays of interest
+            self._suggested = 0
         mark, self._marked = self._marked, None
-        self._suggested = 0 if _ is not None else self._suggested
         if mark is not None:
             self.session_changed.disconnect(self._unmark)
             if mark in self.viewer.layers:

