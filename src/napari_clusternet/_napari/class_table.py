@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from psygnal import Signal
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -17,7 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_clusternet._napari.classes import ClassList, Colour
+from napari_clusternet._napari.classes import ClassList
+from napari_clusternet._napari.frames import swatch
 
 KEY, NAME, STROKES = range(3)
 #: Rows to see without scrolling: at least and at most.
@@ -96,7 +97,7 @@ class ClassTable(QTableWidget):
         grown = self.rowCount() != len(names)
         self.setRowCount(len(names))
         for class_, name in names.items():
-            self._set(class_, KEY, str(class_) if class_ < 10 else "-", _swatch(colours[class_]))
+            self._set(class_, KEY, str(class_) if class_ < 10 else "-", swatch(colours[class_]))
             self._set(class_, NAME, name)
             self._set(class_, STROKES, f"{counts.get(class_, 0):,}")
         if selected:
@@ -160,15 +161,3 @@ class ClassTable(QTableWidget):
     def _double_clicked(self, _: int, column: int) -> None:
         if column == KEY:
             self.recolour_current()
-
-
-def _swatch(colour: Colour) -> QIcon:
-    pixmap = QPixmap(16, 16)
-    pixmap.fill(QColor.fromRgbF(*colour))
-    painter = QPainter(pixmap)
-    painter.setPen(QColor("black"))
-    painter.drawRect(0, 0, 15, 15)
-    painter.end()
-    icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # no tint: this colour is the layer's
-    return icon

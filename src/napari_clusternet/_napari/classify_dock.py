@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, PushButton, SpinBox
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_clusternet._napari import classify_parts as parts
 from napari_clusternet._napari.class_table import ClassTable
@@ -124,6 +124,9 @@ class ClassifyDock(QWidget):
             tooltip="A class counts in a cluster if more than this share of the cluster's stroked "
             "pixels are of it. Lower: small strokes of another class split clusters sooner.",
         )  # fmt: skip
+        # magicgui's is as wide as the slider
+        number = self.threshold.native.findChild(QDoubleSpinBox)
+        number.setFixedWidth(number.fontMetrics().horizontalAdvance("0.00") + 24)
         self.undo.clicked.connect(partial(attempt, control.undo))
         self.redo.clicked.connect(partial(attempt, control.redo))
         self.suggest.clicked.connect(partial(attempt, control.suggest))

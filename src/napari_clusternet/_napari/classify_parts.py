@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 
 from napari_clusternet.api.listing import methods
@@ -63,11 +62,7 @@ def feature_value(control: Controller, chosen: str) -> Any:
 
 def image_choices(control: Controller) -> list[tuple[str, tuple[Layer, ...]]]:
     """Image layers, and those that are selected together as bands of one image."""
-    own = [layer for s in control.segmentations for layer in (s.certainty_layer,)]
-    layers = [
-        layer for layer in control.viewer.layers
-        if isinstance(layer, ImageLayer) and layer not in own
-    ]  # fmt: skip
+    layers = control.image_layers
     together = [layer for layer in layers if layer in control.viewer.layers.selection]
     choices = [(layer.name, (layer,)) for layer in layers]
     if len(together) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,10 @@ MAX_PROFILES = 25
 #: Smallest and largest point of the map, screen pixels.
 _POINTS = (4.0, 16.0)
 _UNCLASSIFIED = (0.6, 0.6, 0.6)
-#: Titles of this many bands fit on the axis, at most.
+#: Titles of bands on the axis, at most.
 _TICKS = 6
+#: Fewer bands make no line to see, and are drawn as points.
+FEWEST_BANDS = 3
 Colour = tuple[float, float, float]
 
 
@@ -47,8 +50,17 @@ class Plot(pg.PlotWidget):
             self.getAxis(axis).setTextPen(text)
 
 
+def short_titles(bands: Sequence[str]) -> list[str]:
+    """Return band names without what all numbered ones begin with: band_1, band_2 are 1, 2."""
+    found = [re.fullmatch(r"(.*[ _-])(\d+)", band) for band in bands]
+    alike = len(bands) > 1 and all(found) and len({match[1] for match in found if match}) == 1
+    return [match[2] for match in found if match] if alike else list(bands)
+
+
 class ProfilePlot(Plot):
     """Band means of the selected clusters (thin) against those of the classes (thick, dashed)."""
+
+    _titles: Sequence[str] = ()
 
     def __init__(self, theme: str) -> None:
         super().__init__("Band profiles of the selected clusters and of the classes", theme)
@@ -78,7 +90,7 @@ class ProfilePlot(Plot):
         """
         self.clear()
         x = np.arange(len(bands))
-        symbol = "o" if len(bands) < 3 else None  # one or two points make no line to see
+        symbol = "o" if len(bands) < FEWEST_BANDS else None
         for class_, profile in classes.items():
             colour = _colour(colours.get(class_, _UNCLASSIFIED))
             pen = pg.mkPen(colour, width=3, style=Qt.PenStyle.DashLine)
@@ -87,10 +99,25 @@ class ProfilePlot(Plot):
             colour = _colour(colours.get(class_, _UNCLASSIFIED))
             self.plot(x, profile, pen=pg.mkPen(colour, width=1.5), symbol=symbol,
                       symbolBrush=colour, symbolPen=_colour(HIGHLIGHT), symbolSize=8)  # fmt: skip
-        step = max(1, -(-len(bands) // _TICKS))
-        self.getAxis("bottom").setTicks([[(i, bands[i]) for i in range(0, len(bands), step)]])
-        self.setXRange(-0.5 if len(bands) < 3 else 0, max(len(bands) - 0.5, 0.5)
-                       if len(bands) < 3 else len(bands) - 1)  # fmt: skip
+        self._titles = short_titles(bands)
+        self.setLabel("bottom", "band")
+        room = 0.5 if len(bands) <= _TICKS else 0.02 * len(bands)  # for the outer titles
+        self.setXRange(-room, len(bands) - 1 + room, padding=0)
+        self._show_titles()
+
+    def _show_titles(self) -> None:
+        """Write the titles of as many bands as there is room for."""
+        titles, metrics = self._titles, self.fontMetrics()
+        widest = max((metrics.horizontalAdvance(title) for title in titles), default=1) + 12
+        fitting = max(1, min(_TICKS, (self.width() - 60) // widest))
+        step = max(1, -(-len(titles) // fitting))
+        self.getAxis("bottom").setTicks([[(i, titles[i]) for i in range(0, len(titles), step)]])
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Choose anew which titles fit."""
+        super().resizeEvent(event)
+        if self._titles:
+            self._show_titles()
 
 
 class _LassoBox(pg.ViewBox):

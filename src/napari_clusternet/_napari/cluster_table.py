@@ -16,9 +16,10 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QAbstractItemView, QMenu, QTableView
 
+from napari_clusternet._napari.frames import swatch
 from napari_clusternet.cluster_views import size_text
 from napari_clusternet.history import STATES
 
@@ -117,7 +118,7 @@ class ClusterModel(QAbstractTableModel):
         self.columns: list[Column] = []
         self.ids = self.classes = self.states = np.zeros(0, int)
         self._order = np.zeros(0, int)
-        self._colours: dict[int, QColor] = {}
+        self._swatches: dict[int, QIcon] = {}
         self._sorted = (0, Qt.SortOrder.AscendingOrder)
 
     def set_table(
@@ -134,7 +135,7 @@ class ClusterModel(QAbstractTableModel):
         self.columns, self._order, self.ids = columns, order, ids
         self.classes = table["class"].to_numpy()[order]
         self.states = table["state"].cat.codes.to_numpy()[order]
-        self._colours = {c: QColor.fromRgbF(*colour) for c, colour in colours.items()}
+        self._swatches = {class_: swatch(colour) for class_, colour in colours.items()}
         if not same:
             self.endResetModel()
         elif len(ids) and columns:
@@ -194,11 +195,13 @@ class ClusterModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return column.text(column.cells[self._order[row]])
         if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
-            return self._colours.get(int(self.classes[row]), QColor(0, 0, 0, 0))
+            return self._swatches.get(int(self.classes[row]), QIcon())
         if role == Qt.ItemDataRole.TextAlignmentRole and column.cells.dtype != object:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole and column.title == "State":
             return _STATE_TIPS[STATES[self.states[row]]]
+        if role == Qt.ItemDataRole.ToolTipRole:  # long names are elided
+            return f"{column.title}: {column.text(column.cells[self._order[row]])}"
         return None
 
 

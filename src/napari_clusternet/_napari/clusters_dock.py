@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
-from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -17,12 +16,11 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QWidget,
 )
-from superqt import QCollapsible
 
-from napari_clusternet._napari.cluster_plots import CentroidMap, ProfilePlot
+from napari_clusternet._napari.cluster_plots import FEWEST_BANDS, CentroidMap, ProfilePlot
 from napari_clusternet._napari.cluster_table import ClusterTable, columns_of
 from napari_clusternet._napari.controller import current
-from napari_clusternet._napari.frames import attempt, stacked, text
+from napari_clusternet._napari.frames import attempt, folded, stacked, swatch, text
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.cluster_views import centroid_map, class_profiles, profiles, size_text
 from napari_clusternet.history import STATES
@@ -40,8 +38,9 @@ HOW = (
     "Select rows, or double-click the image (while painting, hold Space). "
     "Shift adds to the selection."
 )
+LINES = "Thin: the selected clusters. Dashed: the classes."
+POINTS = "Circles: the selected clusters. Squares: the classes."
 _ANY = -1
-_UNBOUNDED = (1 << 24) - 1  # Qt's own largest height
 
 
 class ClustersDock(QWidget):
@@ -157,12 +156,12 @@ class ClustersDock(QWidget):
         self.lasso.toggled.connect(lambda on: setattr(self.map, "lasso", on))
         self.reset_view = QPushButton("Show &whole map")
         self.reset_view.clicked.connect(lambda: self.map.autoRange())
-        self.key = text("")
-        self.profile_section = _section(
+        self.how, self.key = text(LINES), text("")
+        self.profile_section = folded(
             "Band profiles", self.profiles,
-            text("Thin: the selected clusters. Dashed: the classes."), self.key,
+            self.how, self.key,
         )  # fmt: skip
-        self.map_section = _section(
+        self.map_section = folded(
             "Map of all clusters",
             text("Similar clusters lie together. Click one, or draw a lasso, then assign."),
             _grid([self.lasso, self.reset_view], 2), self.map,
@@ -277,6 +276,7 @@ class ClustersDock(QWidget):
         self.profiles.show_profiles(
             control.image.band_names, of_classes, selected, control.classes.colours
         )
+        self.how.setText(LINES if len(control.image.band_names) >= FEWEST_BANDS else POINTS)
         self.key.setText(_key(of_classes, control.classes))
 
     def _set_theme(self, event: Any) -> None:
@@ -308,9 +308,7 @@ class ClustersDock(QWidget):
 
         for class_, name in control.classes.names.items():
             text = f"&{class_} {name}" if class_ < 10 else name
-            add(text, lambda class_=class_: class_).setIcon(
-                _swatch(control.classes.colours[class_])
-            )
+            add(text, lambda class_=class_: class_).setIcon(swatch(control.classes.colours[class_]))
         menu.addSeparator()
         add("A new &class", lambda: control.classes.add())
         add("As its &strokes say", lambda: 0)
@@ -356,16 +354,6 @@ def _grid(parts: list[QWidget], n_columns: int) -> QWidget:
     return box
 
 
-def _section(title: str, *parts: QWidget) -> QCollapsible:
-    section = QCollapsible(title)
-    section.setDuration(0)
-    for part in parts:
-        section.addWidget(part)
-    # it would keep the height that its texts had when it was opened
-    section.toggled.connect(lambda on: section.content().setMaximumHeight(_UNBOUNDED if on else 0))
-    return section
-
-
 def _key(classes: Any, names: Any) -> str:
     """Return the names of some classes in their colours, as rich text."""
     parts = []
@@ -375,9 +363,3 @@ def _key(classes: Any, names: Any) -> str:
         name = name.replace("&", "&amp;").replace("<", "&lt;")
         parts.append(f'<span style="color: rgb({red},{green},{blue})">■</span>&nbsp;{name}')
     return " &nbsp; ".join(parts)
-
-
-def _swatch(colour: tuple[float, ...]) -> QIcon:
-    pixmap = QPixmap(QSize(12, 12))
-    pixmap.fill(QColor.fromRgbF(*colour[:3]))
-    return QIcon(pixmap)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
+    QComboBox,
     QFrame,
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_clusternet._napari.runner import tell_error
 from napari_clusternet.errors import ClusterNetError
@@ -33,10 +38,34 @@ def attempt(action: Callable[[], object]) -> None:
         tell_error(error)
 
 
+class Column(QScrollArea):
+    """Scrolls up and down what is as wide as itself.
+
+    Unlike Qt's own it knows that sentences are higher where they are narrower: nothing overlaps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self._width = 0
+
+    def eventFilter(self, widget: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Ask anew for the height when the contents or their width change."""
+        done = super().eventFilter(widget, event)
+        if widget is self.widget() and (
+            event.type() == QEvent.Type.LayoutRequest
+            or (event.type() == QEvent.Type.Resize and event.size().width() != self._width)
+        ):
+            self._width = widget.width()
+            needed = widget.layout().minimumHeightForWidth(self._width)
+            if needed != widget.minimumHeight():
+                widget.setMinimumHeight(max(0, needed))
+        return done
+
+
 def scrolled(dock: QWidget, inner: QWidget) -> None:
     """Fill a dock with `inner`, to be scrolled up and down where it is higher than the dock."""
-    area = QScrollArea()
-    area.setWidgetResizable(True)
+    area = Column()
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inner)
@@ -73,13 +102,56 @@ def section(title: str, *contents: Any) -> QGroupBox:
     return box
 
 
-def folded(title: str, *contents: Any) -> QCollapsible:
+class Fold(QWidget):
+    """Widgets below a title; a click on it hides or shows them.
+
+    Parameters
+    ----------
+    title : str
+        The title.
+    contents : QWidget
+        What is hidden at first.
+
+    Attributes
+    ----------
+    toggled : Signal(bool)
+        The contents were shown or hidden.
+    """
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, *contents: QWidget) -> None:
+        super().__init__()
+        self._title, self._open = title, False
+        self._button = QPushButton()
+        self._button.setAccessibleName(title)
+        self._button.setStyleSheet("text-align: left")
+        self._button.clicked.connect(lambda: self.expand(not self._open))
+        self._inside = QWidget()
+        for holder in (self, self._inside):
+            QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
+        for part in (self._button, self._inside):
+            self.layout().addWidget(part)
+        for content in contents:
+            self._inside.layout().addWidget(content)
+        self.expand(False)
+
+    def isExpanded(self) -> bool:  # noqa: N802 - as Qt says it
+        """Whether the contents are shown."""
+        return self._open
+
+    def expand(self, on: bool = True) -> None:
+        """Show the contents, or hide them."""
+        self._open = on
+        # in the text, not an icon: it has the text's colour in every theme
+        self._button.setText(f"{'▾' if on else '▸'}  {self._title}")
+        self._inside.setVisible(on)
+        self.toggled.emit(on)
+
+
+def folded(title: str, *contents: Any) -> Fold:
     """Return what can be unfolded, with widgets, or (label, widget), in it."""
-    fold = QCollapsible(title, expandedIcon="▼", collapsedIcon="▶")
-    for content in contents:
-        fold.addWidget(_native(content))
-    fold.collapse(animate=False)
-    return fold
+    return Fold(title, *(_native(content) for content in contents))
 
 
 def row(*widgets: Widget) -> QWidget:
@@ -105,12 +177,48 @@ def _native(content: Any) -> QWidget:
     name.setMinimumWidth(name.fontMetrics().horizontalAdvance("Painting on "))
     layout.addWidget(name)
     native = widget.native
-    native.setMinimumWidth(60)  # long layer names are cut in the list, not the dock
+    native.setMinimumWidth(60)  # long layer names are shortened, the dock stays narrow
+    if isinstance(native, QComboBox):
+        native.installEventFilter(_Shortening(native))
     native.setSizePolicy(QSizePolicy.Policy.Ignored, native.sizePolicy().verticalPolicy())
     native.setAccessibleName(label)
     layout.addWidget(native, 1)
     widget.holder = holder
     return holder
+
+
+class _Shortening(QObject):
+    """Lets a list shorten its choice in the middle where Qt would cut the end off."""
+
+    def eventFilter(self, box: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        if event.type() != QEvent.Type.Paint:
+            return False
+        option = QStyleOptionComboBox()
+        box.initStyleOption(option)
+        field = box.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, box
+        )
+        option.currentText = box.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideMiddle, field.width() - 4
+        )
+        painter = QStylePainter(box)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+        return True
+
+
+def swatch(colour: Sequence[float]) -> QIcon:
+    """Return a square of a colour (red, green, blue), 0..1, the same in selected rows."""
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor.fromRgbF(*colour[:3]))
+    painter = QPainter(pixmap)
+    painter.setPen(QColor("black"))
+    painter.drawRect(0, 0, 13, 13)
+    painter.end()
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # no tint: this colour is the layer's
+    return icon
 
 
 def show(widget: Widget, visible: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from napari_clusternet._napari.ties import Ties
@@ -76,10 +76,25 @@ class LayerChoice(QListWidget):
             item.setToolTip(item.text())
             self.addItem(item)
         self.blockSignals(False)
+        self._fit()
+        self.changed.emit()
+
+    def _fit(self) -> None:
         rows = min(max(self.count(), 1), _ROWS)
         row_height = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height() + 4
         self.setFixedHeight(rows * row_height + 2 * self.frameWidth() + 10)
-        self.changed.emit()
+        self.scrollToTop()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the rows again once the window has given them its style."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit()
+
+    def showEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the rows as they are shown."""
+        super().showEvent(event)
+        self._fit()
 
     def _toggled(self, _: QListWidgetItem) -> None:
         self.changed.emit()

@@ -16,10 +16,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_clusternet._napari.controller import current
-from napari_clusternet._napari.frames import attempt, scrolled
+from napari_clusternet._napari.frames import attempt, folded, scrolled
 from napari_clusternet._napari.layer_choice import LayerChoice
 from napari_clusternet._napari.learn_form import PURPOSES, ParameterForm, parse_bands
 from napari_clusternet._napari.learn_plots import Curves
@@ -40,6 +39,8 @@ _AXES = {
 }
 _AS_LAYER = "as the layer says"
 _TOGETHER, _APART = "bands of one image", "separate images"
+NO_FEATURES = "No features yet: check an image and press Train, or load what was saved."
+COMING = "Features are there at the end. Cancel keeps what is learned by then."
 _FILES = "Learned features (*.safetensors)"
 
 
@@ -114,9 +115,7 @@ class LearnDock(QWidget):
                               ("Preset", self.preset)):  # fmt: skip
             options.addRow(label, widget.native)
         self._options = options
-        advanced = QCollapsible("Advanced")
-        advanced.setDuration(0)
-        advanced.addWidget(self.form)
+        advanced = folded("Advanced", self.form)
         for part in (self.layers, self.empty, options, self.purpose, self.device,
                      _row(self.train, self.pause, self.cancel), self.bar, self.status,
                      self.curves, self.summary, self.show_, _row(self.save, self.load),
@@ -221,7 +220,7 @@ class LearnDock(QWidget):
         self.curves.setVisible(bool(self.controller.curve))
         self.curves.show_steps(self.controller.curve)
         self.summary.value = self.controller.model_summary or (
-            "No features yet: check an image and press Train, or load what was saved."
+            NO_FEATURES if self.controller.training is None else COMING
         )
         self._show_status()
 

@@ -26,9 +26,11 @@ class Curves(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         self._plots: dict[str, pg.PlotWidget] = {}
-        self._loss = self._add(layout, "Loss", _LOSS, "Falls while something is learned")
+        self._loss = self._add(
+            layout, "Loss, step by step", _LOSS, "Falls while something is learned"
+        )
         self._usage = self._add(
-            layout, "Clusters in use", _USAGE,
+            layout, "Clusters in use, step by step", _USAGE,
             "How many clusters share the pixels out; a collapse to few means that training failed",
         )  # fmt: skip
 
@@ -63,4 +65,7 @@ class Curves(QWidget):
         for curve, figure, plot in zip(curves, figures, self._plots.values(), strict=True):
             known = [step for step in steps if figure in step.metrics]
             plot.setVisible(bool(known))  # clusters are counted at the end of the first epoch
-            curve.setData([step.done for step in known], [step.metrics[figure] for step in known])
+            values = [step.metrics[figure] for step in known]
+            curve.setData([step.done for step in known], values)
+            if curve is self._usage and values:  # from 0: a collapse is seen as one
+                plot.setYRange(0, max(values), padding=0.1)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, PushButton
-from napari.layers import Image as ImageLayer
 from qtpy.QtWidgets import (
     QFileDialog,
     QGroupBox,
@@ -135,11 +134,9 @@ class TransferDock(QWidget):
 
     def _list_layers(self, _: Any = None) -> None:
         active = self._control.active
-        own = () if active is None else (*active.image_layers, active.certainty_layer)
-        made = [s.certainty_layer for s in self._control.segmentations]
+        own = () if active is None else active.image_layers
         self.targets.show_layers([
-            layer for layer in self._viewer.layers
-            if isinstance(layer, ImageLayer) and layer not in own and layer not in made
+            layer for layer in self._control.image_layers if layer not in own
         ])  # fmt: skip
 
     def _suggest_path(self, _: Any = None) -> None:
