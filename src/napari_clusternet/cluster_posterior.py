@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
 
 #: Pixels of each cluster that are looked at; and in all, while the user waits.
-SAMPLE_PER_CLUSTER, QUICK_PIXELS = 12, 9600
+SAMPLE_PER_CLUSTER, QUICK_PIXELS = 12, 4800
 #: Order in which they are used, so that the first few are spread over the cluster too.
 _ORDER = np.array([0, 6, 3, 9, 1, 7, 4, 10, 2, 8, 5, 11])
 #: Pixels whose probabilities are computed at a time.

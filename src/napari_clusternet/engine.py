@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     LabelArray = npt.NDArray[np.unsignedinteger]
 
 #: Pixels of the clusters that are split while the user waits (enhanced mode).
-SPLIT_PIXELS = 60_000
+SPLIT_PIXELS = 20_000
 #: Rounds of splits by what the strokes say about a cluster's pixels (enhanced mode).
 REFINE_ROUNDS = 4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +22,7 @@ MAX_CLUSTER_ID = 65535
 #: Its multiples, less their whole parts, fill the unit interval evenly and in no period.
 _GOLDEN = (5**0.5 - 1) / 2
 #: Pixels a look-up handles at a time, small enough to stay in cache.
-_LOOKUP_BLOCK = 1 << 16
+_LOOKUP_BLOCK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,7 @@ def _join(segments: list[Segment]) -> list[Segment]:
 
 
 def look_up(table: npt.NDArray[Scalar], ids: IntArray) -> npt.NDArray[Scalar]:
-    """Return ``table[ids]`` for a large map of ids, block by block on two threads.
+    """Return ``table[ids]`` for a large map of ids, block by block.
 
     Parameters
     ----------
@@ -280,17 +279,9 @@ def look_up(table: npt.NDArray[Scalar], ids: IntArray) -> npt.NDArray[Scalar]:
     """
     flat = ids.reshape(-1)
     values = np.empty(flat.shape, table.dtype)
-
-    def fill(start: int) -> None:
-        stop = start + _LOOKUP_BLOCK
-        # ids are in range, so nothing is clipped; but indexing is twice as slow, as it looks
-        np.take(table, flat[start:stop], out=values[start:stop], mode="clip")
-
-    starts = range(0, flat.size, _LOOKUP_BLOCK)
-    if flat.size < 8 * _LOOKUP_BLOCK:
-        for start in starts:
-            fill(start)
-    else:
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(fill, starts))
+    for start in range(0, flat.size, _LOOKUP_BLOCK):
+        part = slice(start, start + _LOOKUP_BLOCK)
+        # ids are in range, so nothing is clipped; but indexing is twice as slow, as it looks.
+        # A second thread gains nothing: it waits for the same memory
+        np.take(table, flat[part], out=values[part], mode="clip")
     return values.reshape(ids.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,35 @@ def test_a_stroke_meanwhile_goes_before(
     alone.update(first)
     alone.update(data)
     np.testing.assert_array_equal(segmentation.labels_layer.data, alone.refine())
+
+
+def test_it_gives_way_to_a_stroke_that_is_being_painted(
+    segmentation: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, ended = segmentation.session.refine_steps, []
+
+    def endless() -> Any:
+        try:
+            while True:
+                time.sleep(0.005)
+                yield None
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(segmentation.session, "refine_steps", endless)
+    strokes(segmentation, qtbot)
+    qtbot.waitUntil(lambda: segmentation.refiner._worker is not None, timeout=20_000)
+    monkeypatch.setattr(segmentation.session, "refine_steps", steps)
+    layer = segmentation.strokes_layer
+    layer.selected_label = 2
+    with layer.block_history():  # as long as the button is down
+        layer.paint((15, 30), 2)
+        qtbot.waitUntil(lambda: bool(ended), timeout=20_000)
+        qtbot.wait(3 * refining.IDLE_MS)
+        assert not segmentation.refiner.busy
+    taken(segmentation, qtbot)
+    qtbot.waitUntil(lambda: not segmentation.refiner.busy, timeout=60_000)
+    assert segmentation.session.labels[15, 30] == 2
 
 
 def test_it_can_be_turned_off(

@@ -124,9 +124,10 @@ class ClassifyDock(QWidget):
             tooltip="A class counts in a cluster if more than this share of the cluster's stroked "
             "pixels are of it. Lower: small strokes of another class split clusters sooner.",
         )  # fmt: skip
-        # magicgui's is as wide as the slider
+        # napari's style would make it wider than the slider
         number = self.threshold.native.findChild(QDoubleSpinBox)
-        number.setFixedWidth(number.fontMetrics().horizontalAdvance("0.00") + 24)
+        number.setStyleSheet(f"{number.styleSheet()}; min-width: 36px; padding: 0")
+        number.setFixedWidth(number.fontMetrics().horizontalAdvance("0.000") + 4)
         self.undo.clicked.connect(partial(attempt, control.undo))
         self.redo.clicked.connect(partial(attempt, control.redo))
         self.suggest.clicked.connect(partial(attempt, control.suggest))

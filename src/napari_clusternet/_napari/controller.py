@@ -15,6 +15,7 @@ from napari.layers import Labels, Layer
 from psygnal import Signal
 
 from napari_clusternet._napari.classes import ClassList
+from napari_clusternet._napari.drawing import ContextKeeper
 from napari_clusternet._napari.inspecting import Inspecting
 from napari_clusternet._napari.learning import Learning
 from napari_clusternet._napari.recovering import Recovering
@@ -111,6 +112,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
         self._active: Segmentation | None = None
         self.classes.changed.connect(self._paint_classes)
         viewer.layers.events.removed.connect(self._layer_removed)
+        self._context = ContextKeeper(viewer)
         viewer.layers.selection.events.active.connect(self._layer_selected)
         self._start_inspecting()
         self._start_keeping()
@@ -224,5 +226,6 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
         self.segmentations.clear()
         self._active = None
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
+        self._context.stop()
         self.viewer.layers.selection.events.active.disconnect(self._layer_selected)
         _CONTROLLERS.pop(self.viewer, None)

@@ -179,7 +179,7 @@ def _native(content: Any) -> QWidget:
     native = widget.native
     native.setMinimumWidth(60)  # long layer names are shortened, the dock stays narrow
     if isinstance(native, QComboBox):
-        native.installEventFilter(_Shortening(native))
+        native.installEventFilter(Shortening(native))
     native.setSizePolicy(QSizePolicy.Policy.Ignored, native.sizePolicy().verticalPolicy())
     native.setAccessibleName(label)
     layout.addWidget(native, 1)
@@ -187,7 +187,7 @@ def _native(content: Any) -> QWidget:
     return holder
 
 
-class _Shortening(QObject):
+class Shortening(QObject):
     """Lets a list shorten its choice in the middle where Qt would cut the end off."""
 
     def eventFilter(self, box: QObject | None, event: QEvent | None) -> bool:  # noqa: N802

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.components._viewer_mouse_bindings import double_click_to_zoom
@@ -40,7 +39,7 @@ class Inspecting:
 
     def _start_inspecting(self: Controller) -> None:
         self.isolated = False
-        self._views: WeakKeyDictionary[Segmentation, ClusterLayer] = WeakKeyDictionary()
+        self._views: dict[Segmentation, ClusterLayer] = {}
         self._places: list[Place] = []
         self._place = -1
         self._averaging = Runner()
@@ -52,6 +51,7 @@ class Inspecting:
 
     def _stop_inspecting(self: Controller) -> None:
         self._averaging.close()
+        self._views.clear()
         self.session_changed.disconnect(self._follow_clusters)
         clicks = self.viewer.mouse_double_click_callbacks
         if self._double_clicked in clicks:
@@ -280,6 +280,10 @@ class Inspecting:
         """Forget a layer that was removed."""
         for view in self._views.values():
             view.forget(layer)
+
+    def _forget_clusters(self: Controller, segmentation: Segmentation) -> None:
+        """Forget what shows the clusters of an image that is not segmented any more."""
+        self._views.pop(segmentation, None)
 
     def _double_clicked(self: Controller, viewer: Any, event: Any) -> None:
         """Select the cluster under the pointer, with Shift one more; else zoom, as napari does."""

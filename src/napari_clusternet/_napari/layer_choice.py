@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Rows that are seen without scrolling.
 _ROWS = 4
+#: Around each row, pixels.
+_GAP = 3
 _KEY = Qt.ItemDataRole.UserRole
 
 
@@ -36,6 +38,7 @@ class LayerChoice(QListWidget):
         self._controller = controller
         self._ties = Ties(self)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSpacing(_GAP)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setAccessibleName("Images to learn from")
         self.setToolTip("Check one image, or several layers that are its bands or further images")
@@ -82,7 +85,7 @@ class LayerChoice(QListWidget):
     def _fit(self) -> None:
         rows = min(max(self.count(), 1), _ROWS)
         row_height = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height() + 4
-        self.setFixedHeight(rows * row_height + 2 * self.frameWidth() + 10)
+        self.setFixedHeight(rows * (row_height + 2 * _GAP) + 2 * self.frameWidth() + 2)
         self.scrollToTop()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name

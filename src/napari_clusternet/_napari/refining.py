@@ -40,14 +40,17 @@ class Refiner:
         """Whether it is at work, or will be soon."""
         return self._worker is not None or self._timer.isActive()
 
-    def schedule(self) -> None:
-        """Begin when no stroke has come for a while; what is being worked out is given up."""
+    def hold(self) -> None:
+        """Give up what is being worked out: a stroke is being painted."""
+        self._timer.stop()
         if self._worker is not None:
             self._worker.cancel()
+
+    def schedule(self) -> None:
+        """Begin when no stroke has come for a while; what is being worked out is given up."""
+        self.hold()
         if preferences().refine and self._session.can_refine:
             self._timer.start(IDLE_MS)
-        else:
-            self._timer.stop()
 
     def stop(self) -> None:
         """Give up, and wait a moment until that is done."""

@@ -153,7 +153,7 @@ class Segmentation(Showing):
         n = max(2, int(np.max(layer.data, initial=0)), len(names), len(colours))
         self.classes.ensure(n, names, colours)
         self.paint_classes()
-        self._watcher = StrokeWatcher(layer, self.update)
+        self._watcher = StrokeWatcher(layer, self.update, self._painting)
 
     def stop_watching(self) -> None:
         """Follow the strokes layer no more."""
@@ -188,6 +188,10 @@ class Segmentation(Showing):
         if advice != self.message:
             self.message = advice
             self._changed(self)
+
+    def _painting(self) -> None:
+        if self.refiner is not None:
+            self.refiner.hold()
 
     def stroke_counts(self) -> dict[int, int]:
         """Class -> stroked pixels."""

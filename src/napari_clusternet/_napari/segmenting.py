@@ -252,6 +252,7 @@ class Segmenting(Stroking):
             self.runner.cancel()
         if self.active is segmentation:
             self.active = self.segmentations[-1] if self.segmentations else None
+        self._forget_clusters(segmentation)
         if reason and had_session:
             message = (
                 f"Segmenting {segmentation.name!r} has ended, because {reason}. "

@@ -8,13 +8,13 @@ import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Generator
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtCore import Signal as QtSignal
 
+from napari_clusternet._napari.thread_warnings import taken_by
 from napari_clusternet.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -126,13 +126,8 @@ class Worker:
     def _run(self) -> None:
         try:
             _step_back()
-            before = warnings.showwarning
-            warnings.showwarning = hook = self._hook(before)
-            try:
+            with taken_by(self._warning):
                 result, error = self._drain()
-            finally:
-                if warnings.showwarning is hook:
-                    warnings.showwarning = before
             self._tell(self._end, result, error)
         except _Closing:
             pass
@@ -165,24 +160,16 @@ class Worker:
         if not self._closed:
             self._post.posted.emit(lambda: None if self._closed else call(*args))
 
-    def _hook(self, before: Callable[..., Any]) -> Callable[..., Any]:
-        """Return what is done with warnings meanwhile; those of the window's thread go on."""
-
-        def show(message: Any, category: Any, *where: Any, **more: Any) -> None:
-            if threading.current_thread() is threading.main_thread():
-                before(message, category, *where, **more)
-                return
-            text = str(message)
-            if text in self._warned:
-                return
-            self._warned.add(text)
-            # numpy's RuntimeWarnings and the like tell users nothing they could act on
-            if category is UserWarning and len(self._warned) <= MAX_WARNINGS:
-                self._tell(self._warn, text)
-            else:
-                logger.warning("%s: %s", category.__name__, text)
-
-        return show
+    def _warning(self, text: str, category: type[Warning]) -> None:
+        """Show a warning of the work, once."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
+        # numpy's RuntimeWarnings and the like tell users nothing they could act on
+        if category is UserWarning and len(self._warned) <= MAX_WARNINGS:
+            self._tell(self._warn, text)
+        else:
+            logger.warning("%s: %s", category.__name__, text)
 
 
 def _step_back() -> None:

@@ -31,12 +31,12 @@ N_THREADS = min(4, os.cpu_count() or 1)
 #: Stroked pixels to learn from, spread evenly over the strokes; more only costs time.
 MAX_PIXELS = 3000
 #: As many while the user waits.
-QUICK_STROKED = 1000
+QUICK_STROKED = 700
 #: Fewest pixels of each class among them, if it has so many. Beyond it classes keep their shares:
 #: how much people paint of a class says how common it is.
 MIN_PER_CLASS = 50
 #: Trees of a forest while the user waits for the next stroke's answer, in cross-validation, else.
-QUICK_TREES, FOLD_TREES, TREES = 16, 16, 48
+QUICK_TREES, FOLD_TREES, TREES = 12, 16, 48
 #: Features of many that a tree looks at for a cut: few strong ones are among hundreds.
 MANY_FEATURES = 0.3
 #: Strokes of each class from which weights are learned; below, all classifiers weigh the same.

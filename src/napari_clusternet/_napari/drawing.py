@@ -1,0 +1,37 @@
+"""What napari needs when layers go, so that the graphics driver does not crash."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+class ContextKeeper:
+    """Makes the canvas's own OpenGL context the current one when a layer is removed.
+
+    napari 0.9 then deletes the layer's textures and shaders at once, in whichever context is
+    current. Once the window was drawn, that is the one that Qt puts windows together with: the
+    canvas goes on with shaders that are gone, and Mesa's llvmpipe ends with a segmentation fault
+    in the second picture after it.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        A viewer; one without a window needs nothing.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        viewer.layers.events.removed.connect(self._make_current, position="first")
+
+    def _make_current(self, _: Any) -> None:
+        # other versions of napari may have it elsewhere; a window that closes may have none
+        with suppress(AttributeError, RuntimeError):
+            self._viewer.window._qt_viewer.canvas.native.makeCurrent()
+
+    def stop(self) -> None:
+        """Leave the viewer alone."""
+        self._viewer.layers.events.removed.disconnect(self._make_current)
