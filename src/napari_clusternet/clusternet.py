@@ -169,6 +169,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         **overrides
             Parameters that replace the preset's.
 
+        Returns
+        -------
+        ClusterNet
+            Not fitted yet.
+
         Raises
         ------
         InputError
@@ -204,6 +209,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         resume : bool
             Whether to go on from `checkpoint` if it exists.
 
+        Returns
+        -------
+        ClusterNet
+            Itself, fitted.
+
         Raises
         ------
         InputError
@@ -231,6 +241,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         images, checkpoint, resume
             See `fit`.
+
+        Yields
+        ------
+        Progress
+            After every training batch: the figures of ``history_`` that are known by then.
         """
         settings = self._settings()
         device = select_device(self.device, self.precision)
@@ -313,6 +328,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         dtype : dtype
             float32 or float16.
 
+        Returns
+        -------
+        array of float, shape (f, [Z,] Y, X)
+            NumPy, or dask for a lazy image; 0 where the image is invalid.
+
         Raises
         ------
         NotFittedError
@@ -332,6 +352,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             See `fit`.
         y : object
             Not used; scikit-learn passes it.
+
+        Returns
+        -------
+        array, or list of array, of float, shape (f, [Z,] Y, X)
+            As `transform` returns them.
         """
         self.fit(images, **fit_params)
         if isinstance(images, (list, tuple)):
@@ -345,6 +370,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         image : what `napari_clusternet.open_image` takes
             With the bands of the training images.
+
+        Returns
+        -------
+        numpy.ndarray of uint16, shape ([Z,] Y, X)
+            Cluster of each pixel.
 
         Raises
         ------
@@ -392,6 +422,11 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             The file.
         device : str
             Where to compute; see `napari_clusternet.device.select_device`.
+
+        Returns
+        -------
+        ClusterNet
+            Fitted.
 
         Raises
         ------

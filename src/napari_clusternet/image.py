@@ -162,6 +162,11 @@ class Image:
         name, source, extra
             See `Image`.
 
+        Returns
+        -------
+        Image
+            Channels first.
+
         Raises
         ------
         InputError
@@ -256,7 +261,13 @@ class Image:
         return values, valid
 
     def blocks(self) -> Iterator[Region]:
-        """Yield regions that cover the image once, sized for one pass within bounded memory."""
+        """Yield regions that cover the image once, sized for one pass within bounded memory.
+
+        Yields
+        ------
+        Region
+            A slice for each spatial axis ([Z,] Y, X).
+        """
         zeros = (0,) * self.ndim
         ones = (1,) * self.ndim
         for tile in plan_tiles(self.shape, PASS_BLOCK[self.ndim], zeros, ones):
@@ -271,6 +282,11 @@ class Image:
             The pixels.
         **changes
             Other fields to replace.
+
+        Returns
+        -------
+        Image
+            On the same grid.
         """
         return replace(self, data=data, **changes)
 

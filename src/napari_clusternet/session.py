@@ -144,7 +144,20 @@ class Session:
         random_state: int = 0,
         session: Session | None = None,
     ) -> Generator[Progress, None, Session]:
-        """Open a session as a generator of `Progress` that returns it; see `Session`."""
+        """Open a session as a generator of `Progress` that returns it; see `Session`.
+
+        Parameters
+        ----------
+        image, features, threshold, mode, n_clusters, clusterer, regions, random_state
+            See `Session`.
+        session : Session, optional
+            A session to fill; a new one by default.
+
+        Yields
+        ------
+        Progress
+            Features, then clusters; the generator returns the session.
+        """
         _check_options(image, threshold, mode, n_clusters)
         self = cls.__new__(cls) if session is None else session
         self.image, self.mode, self.random_state = image, mode, random_state
@@ -329,6 +342,11 @@ class Session:
         ----------
         callback : callable, optional
             Called with a `Progress` at every step; may raise to cancel, then nothing has changed.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
         """
         self.take(drain(self.refine_steps(), callback))
         return self.labels
@@ -342,6 +360,11 @@ class Session:
         """Work out what `refine` does, as a generator of `Progress`; `take` carries it out.
 
         It changes nothing, so that it may run in another thread while strokes go on.
+
+        Yields
+        ------
+        Progress
+            At every step; the generator returns what `take` takes.
         """
         if not self.can_refine:
             return None
@@ -358,6 +381,16 @@ class Session:
         """Carry out what `refine_steps` returned; return whether that was possible.
 
         It is not after any further change, undo and redo included.
+
+        Parameters
+        ----------
+        refined : Refined or None
+            What `refine_steps` returned.
+
+        Returns
+        -------
+        bool
+            Whether the session was changed.
         """
         if refined is None or refined.version != self._version:
             return False
@@ -379,6 +412,11 @@ class Session:
             Ids of `clusters`.
         class_ : int
             1, 2, ...; 0 takes an assignment back.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
 
         Raises
         ------
@@ -404,6 +442,11 @@ class Session:
         cluster : int or sequence of int
             Ids of `clusters`.
 
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
+
         Raises
         ------
         InputError
@@ -424,6 +467,11 @@ class Session:
         ----------
         clusters : sequence of int
             Ids of `clusters`, at least two.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
 
         Raises
         ------
@@ -455,7 +503,13 @@ class Session:
     # ---- undo and redo -------------------------------------------------------------------------
 
     def undo(self) -> LabelArray:
-        """Take the last step back (strokes, clusters, labels: exactly); return the labels."""
+        """Take the last step back (strokes, clusters, labels: exactly); return the labels.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
+        """
         entry = self._history.back()
         if entry is not None:
             self._engine.undo(entry)
@@ -463,7 +517,13 @@ class Session:
         return self.labels
 
     def redo(self) -> LabelArray:
-        """Apply the last undone step again; return the labels."""
+        """Apply the last undone step again; return the labels.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
+        """
         entry = self._history.forward()
         if entry is not None:
             self._engine.redo(entry)
@@ -491,6 +551,11 @@ class Session:
         strokes : array-like of int, shape ([Z,] Y, X)
             All strokes.
 
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels as they are then; 0 is unclassified or invalid.
+
         Raises
         ------
         StrokeError
@@ -510,6 +575,16 @@ class Session:
         """Call `listener` with the session after every change; return what ends that.
 
         Whoever makes the change, all that show the session follow it.
+
+        Parameters
+        ----------
+        listener : callable
+            Takes the session.
+
+        Returns
+        -------
+        callable
+            Without arguments; after it `listener` is called no more.
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -547,6 +622,11 @@ class Session:
         """Return what classifies other images, in any thread or process, as the session is now.
 
         Each call returns a generator of `Progress` that returns labels; see `predict`.
+
+        Returns
+        -------
+        Predictor
+            Called with an image; it can be sent to other processes.
 
         Raises
         ------
@@ -587,6 +667,11 @@ class Session:
             The session file.
         image : Image, optional
             The image, if it is not where it was when the session was saved.
+
+        Returns
+        -------
+        Session
+            With strokes, clusters and history as saved.
 
         Raises
         ------

@@ -157,6 +157,11 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
     def need_session(self) -> Session:
         """Return the active session, or say how to get one.
 
+        Returns
+        -------
+        Session
+            The active one.
+
         Raises
         ------
         InputError
@@ -188,7 +193,18 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
             self.active = found
 
     def segmentation_of(self, layer: Layer | None) -> Segmentation | None:
-        """Return the segmentation that a layer belongs to, if any."""
+        """Return the segmentation that a layer belongs to, if any.
+
+        Parameters
+        ----------
+        layer : Layer or None
+            An image, strokes, result or certainty layer.
+
+        Returns
+        -------
+        Segmentation or None
+            The one it belongs to.
+        """
         for segmentation in self.segmentations:
             if layer is not None and (
                 layer in segmentation.image_layers
@@ -204,7 +220,18 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
             segmentation.paint_classes()
 
     def layers(self, chosen: Sequence[Layer] | Layer | None) -> tuple[Layer, ...]:
-        """Return layers as a tuple; by default the selected image layers, or the lowest one."""
+        """Return layers as a tuple; by default the selected image layers, or the lowest one.
+
+        Parameters
+        ----------
+        chosen : Layer, sequence of Layer or None
+            What was asked for.
+
+        Returns
+        -------
+        tuple of Layer
+            At least one.
+        """
         if chosen is not None:
             return (chosen,) if isinstance(chosen, Layer) else tuple(chosen)
         images = self.image_layers

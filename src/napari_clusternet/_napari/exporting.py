@@ -57,6 +57,11 @@ class Exporting:
         overwrite : bool
             Whether existing files may be replaced.
 
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
+
         Raises
         ------
         InputError
@@ -91,6 +96,11 @@ class Exporting:
         overwrite : bool
             Whether an existing file may be replaced.
 
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
+
         Raises
         ------
         InputError
@@ -106,6 +116,18 @@ class Exporting:
     def export_table(self: Controller, path: PathLike, *, overwrite: bool = False) -> bool:
         """Write the table of the active session's clusters as CSV.
 
+        Parameters
+        ----------
+        path : path-like
+            The file; its ending says the format.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
+
         Raises
         ------
         InputError
@@ -116,6 +138,18 @@ class Exporting:
 
     def export_certainty(self: Controller, path: PathLike, *, overwrite: bool = False) -> bool:
         """Write how sure the classes of the active image are, in percent; formats as for labels.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; its ending says the format.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
 
         Raises
         ------

@@ -112,6 +112,11 @@ class Inspecting:
         """Show all clusters of the active image in distinct colours, or hide them.
 
         While clusters are selected, only they are shown.
+
+        Parameters
+        ----------
+        visible : bool
+            Whether to show them.
         """
         self.need_session()
         self._view(self.active).show_all(visible)
@@ -124,6 +129,11 @@ class Inspecting:
         position : sequence of float
             World coordinates, as ``viewer.cursor.position``; leading axes that the image does not
             have, such as bands, are ignored.
+
+        Returns
+        -------
+        int
+            The cluster's id.
 
         Raises
         ------
@@ -223,6 +233,11 @@ class Inspecting:
 
         Band means that are not known yet are NaN; they are computed beside the window, and
         `session_changed` is emitted when they are there.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a cluster; means of bands are NaN until they are computed.
 
         Raises
         ------

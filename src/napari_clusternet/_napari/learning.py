@@ -144,6 +144,18 @@ class Learning:
     ) -> str:
         """Say what `learn` would do with these arguments, and about how long it would take.
 
+        Parameters
+        ----------
+        layers, images, axes, preset
+            See `learn`.
+        **parameters
+            Parameters of `napari_clusternet.ClusterNet` that replace the preset's.
+
+        Returns
+        -------
+        str
+            A sentence.
+
         Raises
         ------
         InputError
@@ -158,7 +170,18 @@ class Learning:
         return f"{what}; takes {in_words(seconds)} here."
 
     def device_in_words(self: Controller, parameters: Mapping[str, Any] | None = None) -> str:
-        """Say where training runs and in which precision, given parameters of `learn`."""
+        """Say where training runs and in which precision, given parameters of `learn`.
+
+        Parameters
+        ----------
+        parameters : mapping, optional
+            Parameters of `learn`; ``device`` and ``precision`` count.
+
+        Returns
+        -------
+        str
+            A sentence; if the device cannot be used, why.
+        """
         asked = {k: v for k, v in (parameters or {}).items() if k in ("device", "precision")}
         try:
             return f"Runs on {select_device(**asked).reason}."
@@ -271,6 +294,11 @@ class Learning:
     def need_model(self: Controller) -> ClusterNet:
         """Return the model, or say how to get one.
 
+        Returns
+        -------
+        ClusterNet
+            The model.
+
         Raises
         ------
         InputError
@@ -352,6 +380,16 @@ class Learning:
     def save_model(self: Controller, path: str | Path) -> Path:
         """Save the model to a file; ``.safetensors`` is added to a name without an ending.
 
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        pathlib.Path
+            The file that was written.
+
         Raises
         ------
         InputError
@@ -373,6 +411,11 @@ class Learning:
             The file.
         device : str
             Where to compute with it; see `napari_clusternet.device.select_device`.
+
+        Returns
+        -------
+        ClusterNet
+            The model.
 
         Raises
         ------

@@ -202,7 +202,18 @@ class Segmenting(Stroking):
         return (model, "filters")
 
     def made_of(self: Controller, layers: Sequence[Layer]) -> Segmentation | None:
-        """Return the segmentation of exactly these image layers, if there is one."""
+        """Return the segmentation of exactly these image layers, if there is one.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            The image's layers.
+
+        Returns
+        -------
+        Segmentation or None
+            None if they are not being segmented.
+        """
         return next((s for s in self.segmentations if s.image_layers == tuple(layers)), None)
 
     def _segmentation(
@@ -239,7 +250,15 @@ class Segmenting(Stroking):
             self.drop(segmentation, f"the data of {event.source.name!r} were replaced")
 
     def drop(self: Controller, segmentation: Segmentation, reason: str = "") -> None:
-        """Stop segmenting an image; its layers, strokes included, stay in the viewer."""
+        """Stop segmenting an image; its layers, strokes included, stay in the viewer.
+
+        Parameters
+        ----------
+        segmentation : Segmentation
+            Which.
+        reason : str
+            Why, for the user, who is told if there was a session.
+        """
         if segmentation not in self.segmentations:
             return
         had_session = segmentation.session is not None

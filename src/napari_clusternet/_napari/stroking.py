@@ -37,6 +37,11 @@ class Stroking:
     def update(self: Controller) -> Any:
         """Take the strokes as they are now; return the labels. For scripts without a window.
 
+        Returns
+        -------
+        numpy.ndarray of int, shape ([Z,] Y, X)
+            The labels.
+
         Raises
         ------
         InputError
@@ -50,6 +55,11 @@ class Stroking:
 
     def use_strokes(self: Controller, layer: Labels) -> None:
         """Take the strokes of the active image from another Labels layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            Strokes of the image's shape, at its place.
 
         Raises
         ------
@@ -100,7 +110,13 @@ class Stroking:
             )
 
     def select_class(self: Controller, class_: int) -> None:
-        """Paint strokes of a class from now on; it is added if it is the next one."""
+        """Paint strokes of a class from now on; it is added if it is the next one.
+
+        Parameters
+        ----------
+        class_ : int
+            1, 2, ...
+        """
         if class_ == len(self.classes) + 1:
             self.classes.add()
         if 1 <= class_ <= len(self.classes) and self.active is not None:
@@ -120,7 +136,13 @@ class Stroking:
             self.active.start_painting(0)
 
     def show_certainty(self: Controller, visible: bool = True) -> None:
-        """Show or hide how sure the classes of the active image are."""
+        """Show or hide how sure the classes of the active image are.
+
+        Parameters
+        ----------
+        visible : bool
+            Whether to show it.
+        """
         if self.active is not None:
             self.active.show_certainty(visible)
             self.session_changed.emit(self.active)

@@ -49,6 +49,11 @@ class Transfer(Exporting):
         path : path-like
             ``*.clusternet``; what is there is replaced once the new file is complete.
 
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
+
         Raises
         ------
         InputError
@@ -78,6 +83,11 @@ class Transfer(Exporting):
         layers : Layer or sequence of Layer, optional
             The image; by default a layer of the viewer that holds it, else the one in the file or
             where it was, which becomes a new layer.
+
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
 
         Raises
         ------
@@ -175,6 +185,11 @@ class Transfer(Exporting):
             Format of the files, such as ``".tif"``; by default that of each source.
         overwrite : bool
             Whether existing files may be replaced.
+
+        Returns
+        -------
+        bool
+            False if something else is running, which the user is told.
 
         Raises
         ------

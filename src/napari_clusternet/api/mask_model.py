@@ -69,7 +69,18 @@ class MaskModel:
         axes: str | None = None,
         spacing: Sequence[float] | None = None,
     ) -> Generator[Progress, None, Self]:
-        """Learn as a generator of `Progress` that returns this model; see `fit`."""
+        """Learn as a generator of `Progress` that returns this model; see `fit`.
+
+        Parameters
+        ----------
+        train_images, train_masks, axes, spacing
+            See `fit`.
+
+        Yields
+        ------
+        Progress
+            After every step; the generator returns this model.
+        """
         known = training_set(train_images, train_masks, self._maker.ndims, axes, spacing)
         trained = yield from self._maker.fit_steps(known.images, known.masks, self.random_state)
         shapes = [image.shape for image in known.images]
@@ -113,7 +124,18 @@ class MaskModel:
     def predict_steps(
         self, image: Any, *, axes: str | None = None, spacing: Sequence[float] | None = None
     ) -> Generator[Progress, None, LabelArray]:
-        """Label an image as a generator of `Progress` that returns the labels; see `predict`."""
+        """Label an image as a generator of `Progress` that returns the labels; see `predict`.
+
+        Parameters
+        ----------
+        image, axes, spacing
+            See `predict`.
+
+        Yields
+        ------
+        Progress
+            After every tile; the generator returns the labels ([Z,] Y, X).
+        """
         if self.trained_ is None:
             invalid("model", self.method, "it has learned nothing yet", "Call fit first, or load")
         picture = open_image(image, axes=axes, spacing=spacing)
@@ -181,6 +203,11 @@ class MaskModel:
             The file.
         device : str
             Where to compute; see `napari_clusternet.device.select_device`.
+
+        Returns
+        -------
+        MaskModel
+            Ready to predict.
 
         Raises
         ------
