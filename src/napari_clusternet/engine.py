@@ -23,7 +23,7 @@ from napari_clusternet.classify.clusters import (
     split_pixels,
     stroke_classes,
 )
-from napari_clusternet.cluster_posterior import ClusterPosterior, Thorough
+from napari_clusternet.cluster_posterior import ClusterPosterior
 from napari_clusternet.features.matrix import FeatureMatrix
 from napari_clusternet.history import (
     ASSIGNED,
@@ -36,6 +36,7 @@ from napari_clusternet.history import (
     Entry,
 )
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition, look_up
+from napari_clusternet.thorough import Thorough
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -334,7 +335,7 @@ class ClusterEngine:
     def _refine_here(self, moves: list[Move]) -> Generator[None, None, None]:
         painted = self.strokes[self._stroked]
         found = yield from self._posterior.thorough_steps(
-            self.partition, self._stroked, painted, self.state.counts.shape[1]
+            self.partition, self.state.centroids, self._stroked, painted, self.state.counts.shape[1]
         )
         whole = set((np.flatnonzero(self.state.assigned) + 1).tolist())  # not to be split
         for _ in range(REFINE_ROUNDS):
@@ -352,7 +353,7 @@ class ClusterEngine:
             yield from found.look_steps({i: self.partition.sample(i, 4) for i in unknown})
             if whole.issuperset(disputed):
                 break
-        self.classify(moves, found.means(self.partition.n_ids))
+        self.classify(moves, found.means(self.partition, self.state.centroids))
 
     def _divide_disputed(self, cluster: int, found: Thorough, moves: list[Move]) -> list[int]:
         """Split a cluster by its pixels' probabilities; return the parts, none if it is one."""

@@ -63,6 +63,9 @@ WITHOUT_MAPS = (
     Member("many trees", "own"), Member("forest", "own+place"), Member("trees", "own+place"),
     Member("linear", "own"), Member("kernel", "own+place"),
 )  # fmt: skip
+#: What learns once more from unstroked pixels.
+LEARNER_WITH_MAPS = (Member("many trees", "all"),)
+LEARNER_WITHOUT_MAPS = (Member("many trees", "own"),)
 QUICK_WITH_MAPS = (Member("trees", "all"),)
 QUICK_WITHOUT_MAPS = (Member("trees", "own"),)
 
