@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,9 @@ def test_no_text_is_cut_and_nothing_overlaps(
         area, dock = viewer.window.add_plugin_dock_widget(PLUGIN, title, tabify=False)
         viewer.window._qt_window.resizeDocks([area], [300], Qt.Orientation.Horizontal)
         maker.unfold(dock)
-        qtbot.wait(150)
+        looks_well = lambda dock=dock: not (maker.cut(dock) or [*below_each_other(dock)])  # noqa: E731
+        with contextlib.suppress(qtbot.TimeoutError):
+            qtbot.waitUntil(looks_well, timeout=20000)  # laid out by now
         assert dock.width() <= 310
         assert not maker.cut(dock), title
         assert not [*below_each_other(dock)], title

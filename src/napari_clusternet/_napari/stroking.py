@@ -189,11 +189,14 @@ class Stroking:
         selected = self.viewer.layers.selection.active
         self._unmark()
         image = self.active.image
-        # napari takes the size of points in units of the world where a layer has an affine
+        place = image.layer_metadata
+        # in the world: under an affine napari draws points of a size in the world, but takes
+        # their extent, which Home shows, in pixels
         self._marked = self.viewer.add_points(
-            np.array([pixel], float), name="next stroke", size=MARK_PIXELS * min(image.spacing),
-            face_color=np.zeros((1, 4)), border_color=np.array([HIGHLIGHT]), border_width=0.06,
-            **image.layer_metadata,
+            np.array([self.active.strokes_layer.data_to_world(pixel)]), name="next stroke",
+            size=MARK_PIXELS * min(image.spacing), face_color=np.zeros((1, 4)),
+            border_color=np.array([HIGHLIGHT]), border_width=0.06, units=place["units"],
+            axis_labels=place["axis_labels"],
         )  # fmt: skip
         self._marked.editable = False
         self._marked_strokes = self.active.stroke_counts()
