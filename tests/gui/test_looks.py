@@ -43,6 +43,7 @@ def below_each_other(parent: Any) -> Iterator[str]:
                     yield f"{one} over {other}"
 
 
+@pytest.mark.slow  # every dock, unfolded, in a real window
 def test_no_text_is_cut_and_nothing_overlaps(
     make_napari_viewer: Any, qtbot: Any, maker: ModuleType
 ) -> None:
