@@ -265,7 +265,7 @@ def classify(studio: Studio, image: Any) -> None:
     with studio.dock("classify") as dock:
         studio.shoot_dock("classify-before", dock)
         studio.viewer.layers.selection.active = image
-        control.segment(image, features="filters", n_clusters=400)
+        control.segment(image, n_clusters=400)
         studio.idle()
         studio.shoot("classify", dock)
         control.suggest()
