@@ -75,16 +75,47 @@ def test_weights_are_those_of_left_out_strokes() -> None:
         pass
     assert model.weights.sum() == pytest.approx(1)
     assert model.weights[0] > 2 * model.weights[1]
+    # a third class of a single stroke is never left out; it takes part in the learning alone
+    more = {name: np.concatenate([rows, rows[:50] - 500]) for name, rows in groups.items()}
+    model = StrokePosterior(members)
+    third = np.concatenate([classes, np.full(50, 3)]), np.concatenate([strokes, np.full(50, 8)])
+    for _ in model.weigh_steps(more, *third):
+        pass
+    assert model.weights[0] > 2 * model.weights[1]
     # one stroke a class says nothing of strokes left out: the weights stay equal
     model = StrokePosterior(members)
     assert not list(model.weigh_steps(groups, classes, classes))
     assert model.weights.tolist() == [0.5, 0.5]
 
 
+def test_the_place_has_a_say_only_if_left_out_strokes_speak_for_it() -> None:
+    # class 1 lies left, class 2 right, six strokes each; nothing else tells them apart
+    rng = np.random.default_rng(0)
+    strokes = np.repeat(np.arange(12), 20)
+    classes = strokes % 2 + 1
+    place = np.stack([classes + rng.uniform(0, 0.5, 240), rng.uniform(0, 1, 240)], axis=1)
+    own = rng.normal(0, 1, (240, 3))
+    groups = {"own": own.astype(np.float32), "place": place.astype(np.float32)}
+    members = [Member("trees", "own"), Member("near", "place", on_trial=True)]
+    right = {"own": groups["own"][:2], "place": np.array([[1.2, 0.5], [2.2, 0.5]], np.float32)}
+
+    model = StrokePosterior(members).fit(groups, classes)
+    alone = StrokePosterior(members[:1]).fit(groups, classes)
+    assert model.weights.tolist() == [1, 0]
+    np.testing.assert_array_equal(model.predict(right, 2), alone.predict(right, 2))
+
+    model = StrokePosterior(members)
+    for _ in model.weigh_steps(groups, classes, strokes):
+        pass
+    assert model.weights[1] > 0.8
+    posterior = model.fit(groups, classes).predict(right, 2)
+    assert posterior.argmax(axis=1).tolist() == [0, 1]
+
+
 def test_the_same_seed_gives_the_same_posterior() -> None:
     rows, classes = two_clouds()
     rows += np.random.default_rng(1).normal(0, 6, rows.shape).astype(np.float32)
-    groups = {"own": rows, "own+place": rows}
+    groups = {"own": rows, "own+place": rows, "place": rows[:, :2]}
     one, two, other = (
         StrokePosterior(WITHOUT_MAPS, 8, seed).fit(groups, classes).predict(groups, 4)
         for seed in (0, 0, 1)

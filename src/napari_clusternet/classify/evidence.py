@@ -49,7 +49,8 @@ class Evidence:
     """Groups of features of any pixels of one image.
 
     - ``own``: the session's features, but for those made of a pretrained network's maps.
-    - ``own+place``: the same and the pixel's place.
+    - ``place``: the pixel's place.
+    - ``own+place``: both.
     - ``maps``: all channels of those maps; only if there are any.
     - ``all``: all of that.
 
@@ -81,7 +82,8 @@ class Evidence:
             own = own[:, self._own]
         index = np.unravel_index(pixels, matrix.valid.shape)
         place = np.stack(index, axis=1).astype(np.float32) * self._step
-        groups = {"own": own, "own+place": np.concatenate([own, place], axis=1)}
+        both = np.concatenate([own, place], axis=1)
+        groups = {"own": own, "place": place, "own+place": both}
         if matrix.maps is None:
             return groups
         groups["maps"] = matrix.maps.take(pixels)

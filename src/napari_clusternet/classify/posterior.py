@@ -39,8 +39,10 @@ MIN_PER_CLASS = 50
 QUICK_TREES, FOLD_TREES, TREES = 12, 16, 48
 #: Features of many that a tree looks at for a cut: few strong ones are among hundreds.
 MANY_FEATURES = 0.3
-#: Strokes of each class from which weights are learned; below, all classifiers weigh the same.
+#: Strokes that half the classes must have for weights to be learned; else all weigh the same.
 STROKES_TO_WEIGH, FOLDS = 3, 3
+#: How much a larger loss takes from a classifier's weight.
+STEEPNESS = 3.0
 #: Standardised features are cut off here: far from all strokes a line leads anywhere.
 FAR = 10.0
 #: Decision values to log odds of the support vector machine.
@@ -49,19 +51,23 @@ SHARPNESS = 2.0
 
 @dataclass(frozen=True)
 class Member:
-    """One classifier: `kind` learns from the features of `group`."""
+    """One classifier: `kind` learns from the features of `group`.
+
+    One `on_trial` takes part only where cross-validation has given it a weight.
+    """
 
     kind: str
     group: str
+    on_trial: bool = False
 
 
 WITH_MAPS = (
     Member("many trees", "all"), Member("forest", "own+place"), Member("trees", "maps"),
-    Member("linear", "all"), Member("kernel", "own+place"),
+    Member("linear", "all"), Member("kernel", "own+place"), Member("near", "place", on_trial=True),
 )  # fmt: skip
 WITHOUT_MAPS = (
     Member("many trees", "own"), Member("forest", "own+place"), Member("trees", "own+place"),
-    Member("linear", "own"), Member("kernel", "own+place"),
+    Member("linear", "own"), Member("kernel", "own+place"), Member("near", "place", on_trial=True),
 )  # fmt: skip
 #: What learns once more from unstroked pixels.
 LEARNER_WITH_MAPS = (Member("many trees", "all"),)
@@ -87,7 +93,8 @@ class StrokePosterior:
         self, members: Sequence[Member], n_trees: int = TREES, random_state: int = 0
     ) -> None:
         self.members, self.n_trees, self.random_state = tuple(members), n_trees, random_state
-        self.weights = np.full(len(self.members), 1 / len(self.members))
+        settled = np.array([not member.on_trial for member in self.members])
+        self.weights: npt.NDArray[np.floating] = settled / settled.sum()
 
     def fit(self, groups: Groups, classes: IntArray) -> StrokePosterior:
         """Learn from stroked pixels.
@@ -106,8 +113,8 @@ class StrokePosterior:
     def fit_steps(self, groups: Groups, classes: IntArray) -> Generator[None, None, None]:
         """As `fit`, but comes back after every classifier."""
         self._models = []
-        for member in self.members:
-            make = _KINDS[member.kind]
+        for member, weight in zip(self.members, self.weights, strict=True):
+            make = _KINDS[member.kind] if weight else _nothing
             self._models.append(
                 make(groups[member.group], classes, self.n_trees, self.random_state)
             )
@@ -116,11 +123,13 @@ class StrokePosterior:
     def weigh_steps(
         self, groups: Groups, classes: IntArray, strokes: IntArray
     ) -> Generator[None, None, None]:
-        """Learn the classifiers' weights: ``exp(-loss)``, summing to 1.
+        """Learn the classifiers' weights: ``exp(-STEEPNESS * loss)``, summing to 1.
 
         The loss is the mean over classes of the negative log probability of the true class, where
         whole strokes were left out in turn: pixels of one stroke are alike, so half a stroke says
-        little about the other half. Comes back after every classifier.
+        little about the other half. Classes of fewer than three strokes are always learned from and
+        do not count; if most are so, the weights stay as they are. Comes back after every
+        classifier.
 
         Parameters
         ----------
@@ -132,7 +141,7 @@ class StrokePosterior:
         fold = _folds(classes, strokes)
         if fold is None:
             return
-        values, losses = np.unique(classes), []
+        values, losses = np.unique(classes[fold >= 0]), []
         for member in self.members:
             rows, make = groups[member.group], _KINDS[member.kind]
             found = np.zeros(len(classes), np.float32)
@@ -144,7 +153,7 @@ class StrokePosterior:
                 yield
             loss = -np.log(np.maximum(found, 0.02))
             losses.append(float(np.mean([loss[classes == value].mean() for value in values])))
-        weights = np.exp(min(losses) - np.array(losses))
+        weights = np.exp(STEEPNESS * (min(losses) - np.array(losses)))
         self.weights = weights / weights.sum()
 
     def predict(self, groups: Groups, n_classes: int) -> FloatArray:
@@ -152,7 +161,9 @@ class StrokePosterior:
         n = len(next(iter(groups.values())))
         probabilities = np.zeros((n, n_classes), dtype=np.float32)
         for member, model, weight in zip(self.members, self._models, self.weights, strict=True):
-            probabilities[:, model.classes - 1] += np.float32(weight) * model(groups[member.group])
+            if model is not None:
+                found = np.float32(weight) * model(groups[member.group])
+                probabilities[:, model.classes - 1] += found
         return probabilities
 
 
@@ -235,10 +246,12 @@ class _Linear:
 class _Kernel(_Linear):
     """A support vector machine with a wide Gaussian kernel."""
 
+    narrowness = 0.3
+
     def _train(self, rows: FloatArray, classes: IntArray) -> Any:
         from sklearn.svm import SVC
 
-        return SVC(C=10, gamma=0.3 / rows.shape[1]).fit(rows, classes)
+        return SVC(C=10, gamma=self.narrowness / rows.shape[1]).fit(rows, classes)
 
     def __call__(self, rows: FloatArray) -> FloatArray:
         values = SHARPNESS * self._model.decision_function(self._normal(rows))
@@ -249,22 +262,36 @@ class _Kernel(_Linear):
         return result
 
 
+class _Near(_Kernel):
+    """The same with a narrow kernel: what lies near a stroke is like it."""
+
+    narrowness = 3.0
+
+
+def _nothing(*_: object) -> None:
+    """Stand for a classifier without weight."""
+
+
 _KINDS: dict[str, Callable[[FloatArray, IntArray, int, int], Any]] = {
     "trees": _Trees, "many trees": _ManyTrees, "forest": _Forest,
-    "linear": _Linear, "kernel": _Kernel,
+    "linear": _Linear, "kernel": _Kernel, "near": _Near,
 }  # fmt: skip
 
 
 def _folds(classes: IntArray, strokes: IntArray) -> IntArray | None:
-    """Deal each class's strokes out to the folds; None if a class has too few."""
-    fold = np.zeros(len(classes), np.int64)
+    """Deal each class's strokes out to the folds; None if most classes have too few.
+
+    Those that have too few have fold -1: they are never left out.
+    """
+    fold = np.full(len(classes), -1, np.int64)
+    counts = []
     for value in np.unique(classes):
         there = classes == value
         names, number = np.unique(strokes[there], return_inverse=True)
-        if len(names) < STROKES_TO_WEIGH:
-            return None
-        fold[there] = number % FOLDS
-    return fold
+        counts.append(len(names))
+        if len(names) >= STROKES_TO_WEIGH:
+            fold[there] = number % FOLDS
+    return fold if np.median(counts) >= STROKES_TO_WEIGH else None
 
 
 def _in_threads(function: Callable[[A], B], items: list[A]) -> list[B]:
