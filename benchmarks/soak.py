@@ -159,10 +159,12 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
         if now >= following or now >= end:
             following = now + options.every
             gc.collect()
+            # counted while no other thread could be in the middle of making one
+            objects = f"{len(gc.get_objects())}" if threading.active_count() == 1 else "-"
             figures = (
                 f"{(now - start) / 60:6.1f}", f"{sum(user.done.values()):9d}",
                 f"{resident():11.0f}", f"{threading.active_count():9d}",
-                f"{len(viewer.layers):8d}", f"{len(gc.get_objects()):16d}",
+                f"{len(viewer.layers):8d}", f"{objects:>16}",
             )  # fmt: skip
             print(*figures, flush=True)
         if now >= end:

@@ -265,7 +265,7 @@ def test_only_so_many_are_kept(viewer: Any) -> None:
 CHILD = """
     import os, signal, sys
     import napari, numpy as np
-    from qtpy.QtCore import QTimer
+    from qtpy.QtCore import QCoreApplication, QTimer
     sys.path.insert(0, sys.argv[1])
     from test_recovery import OPTIONS, kept, paint, painted, picture
     from napari_clusternet._napari.controller import current
@@ -281,13 +281,19 @@ CHILD = """
         print("kept", flush=True)
         if sys.argv[2] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[2] == "leave":
+            QTimer.singleShot(0, QCoreApplication.quit)
+            return
         viewer.close()
     end()
     napari.run()
 """
 
 
-@pytest.mark.parametrize("end", ["kill", pytest.param("close", marks=pytest.mark.slow)])
+SLOW_ENDS = [pytest.param(end, marks=pytest.mark.slow) for end in ("close", "leave")]
+
+
+@pytest.mark.parametrize("end", ["kill", *SLOW_ENDS])
 def test_row_34_strokes_outlive_a_killed_program(
     tmp_path: Path, make_napari_viewer: Callable[..., Any], end: str
 ) -> None:
@@ -305,7 +311,8 @@ def test_row_34_strokes_outlive_a_killed_program(
         assert done.returncode == 0, said
         assert list(folder.iterdir()) == []
         return
-    assert done.returncode == -signal.SIGKILL
+    # a program that ends with its window open is no crash, but nobody closed the window either
+    assert done.returncode == (-signal.SIGKILL if end == "kill" else 0), said
     unsaved.root().parent.mkdir(parents=True, exist_ok=True)
     folder.rename(unsaved.root())
     viewer = make_napari_viewer()
@@ -314,6 +321,27 @@ def test_row_34_strokes_outlive_a_killed_program(
     control.recover()
     assert control.runner.wait(30)
     np.testing.assert_array_equal(viewer.layers["scene strokes"].data, painted())
+
+
+@pytest.mark.parametrize("left_open", [True, False])
+def test_a_program_that_ends_without_closing_its_window(
+    viewer: Any, qtbot: Any, left_open: bool
+) -> None:
+    from qtpy.QtCore import QEvent
+    from qtpy.QtWidgets import QApplication
+
+    control = current(viewer)
+    segmentation = opened(control, qtbot, viewer.add_image(picture(), name="scene"))
+    paint(segmentation.strokes_layer, painted())
+    wait_for(qtbot, "scene", painted())
+    qtbot.waitUntil(lambda: control.autosave._thread is None)
+    timer = control.autosave._timer  # Qt deletes it before the window
+    timer.deleteLater()
+    QApplication.sendPostedEvents(timer, QEvent.Type.DeferredDelete)
+    if not left_open:
+        viewer.close()
+    control.close()
+    assert set(kept()) == ({"scene"} if left_open else set())
 
 
 def test_nothing_is_made_before_there_are_strokes(viewer: Any) -> None:

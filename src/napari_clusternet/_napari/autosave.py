@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QTimer
 
+from napari_clusternet._napari.timers import stop_timer
 from napari_clusternet._napari.unsaved import SUFFIX, Place, remove
 from napari_clusternet._napari.worker import Post
 from napari_clusternet.config import AUTOSAVE
@@ -131,16 +132,22 @@ class Autosave:
             else:  # it would keep the layer and its session in memory
                 self._watched.remove(entry)
 
-    def close(self) -> None:
-        """End well: nothing is kept any more."""
+    def close(self, left_open: bool = False) -> None:
+        """End well: nothing is kept any more.
+
+        Parameters
+        ----------
+        left_open : bool
+            Whether nobody closed the window. If Qt ends with it, so does the program, and not by
+            the user's wish: what is kept stays, to be offered at the next start.
+        """
         self._closed = True
-        if self._timer is not None:
-            self._timer.stop()
+        qt_is_there = self._timer is None or stop_timer(self._timer)
         for entry in self._watched:
             self._leave(entry)
         if self._thread is not None:
             self._thread.join(CLOSING_WAIT)
-        if self._place is not None:
+        if self._place is not None and (qt_is_there or not left_open):
             self._place.remove()
 
     def _of(self, layer: Labels) -> _Watched | None:

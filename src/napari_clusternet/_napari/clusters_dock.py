@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class ClustersDock(QWidget):
         super().__init__()
         self._control = current(viewer)
         self._table: pd.DataFrame | None = None
-        self._session: Session | None = None
+        self._session: weakref.ref[Session] | None = None  # a hidden dock keeps none in memory
         self._stale = True
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -189,7 +190,7 @@ class ClustersDock(QWidget):
         self._timer.setInterval(DELAY)
         control = self._control
         self._stale = False
-        self._session = control.session
+        self._session = None if control.session is None else weakref.ref(control.session)
         if control.session is None:
             self._table = None
             self.message.setText(NO_SESSION)
@@ -215,7 +216,8 @@ class ClustersDock(QWidget):
     @property
     def _current(self) -> bool:
         """Whether the table is that of the session that is active now."""
-        return self._table is not None and self._session is self._control.session
+        shown = None if self._session is None else self._session()
+        return self._table is not None and shown is self._control.session
 
     def _enable(self) -> None:
         n, session = len(self._control.selected), self._control.session

@@ -25,7 +25,11 @@ class ContextKeeper:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        viewer.layers.events.removed.connect(self._make_current, position="first")
+        # napari's own listeners come before ours: one layer is deleted between the two events,
+        # many at once after the last of them
+        self._moments = (viewer.layers.events.removing, viewer.layers.events.removed)
+        for moment in self._moments:
+            moment.connect(self._make_current)
 
     def _make_current(self, _: Any) -> None:
         # other versions of napari may have it elsewhere; a window that closes may have none
@@ -34,4 +38,5 @@ class ContextKeeper:
 
     def stop(self) -> None:
         """Leave the viewer alone."""
-        self._viewer.layers.events.removed.disconnect(self._make_current)
+        for moment in self._moments:
+            moment.disconnect(self._make_current)

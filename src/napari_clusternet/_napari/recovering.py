@@ -55,7 +55,9 @@ class Recovering:
             QTimer.singleShot(OFFER_AFTER, lambda: self._offer(files))
 
     def _stop_keeping(self: Controller) -> None:
-        self.autosave.close()
+        # napari forgets its window when it is told to close it
+        window = getattr(self.viewer, "window", None)
+        self.autosave.close(left_open=hasattr(window, "_qt_window"))
 
     def _keep_strokes(self: Controller, segmentation: Segmentation) -> None:
         """Keep the strokes of an image from now on."""

@@ -8,6 +8,7 @@ from qtpy.QtCore import QTimer
 
 from napari_clusternet._napari.preferences import preferences
 from napari_clusternet._napari.runner import tell_error
+from napari_clusternet._napari.timers import stop_timer
 from napari_clusternet._napari.worker import Cancelled, Worker
 from napari_clusternet.session import Session
 
@@ -54,7 +55,7 @@ class Refiner:
 
     def stop(self) -> None:
         """Give up, and wait a moment until that is done."""
-        self._timer.stop()
+        stop_timer(self._timer)
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.close(CLOSING_WAIT)

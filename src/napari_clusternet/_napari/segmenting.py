@@ -267,8 +267,10 @@ class Segmenting(Stroking):
         for layer in segmentation.image_layers:
             layer.events.data.disconnect(self._image_replaced)
         self.segmentations.remove(segmentation)
-        if self._worked_on is segmentation and self.runner.busy:
-            self.runner.cancel()
+        if self._worked_on is segmentation:
+            self._worked_on = None
+            if self.runner.busy:
+                self.runner.cancel()
         if self.active is segmentation:
             self.active = self.segmentations[-1] if self.segmentations else None
         self._forget_clusters(segmentation)
