@@ -38,7 +38,7 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 #: The strip: what each frame shows.
 FRAMES = ("strokes", "features", "clusters", "classes", "certainty")
-CAPTIONS = ("1. A few strokes", "2. Features, learned without labels", "3. Clusters of them",
+CAPTIONS = ("1. A few strokes", "2. Features, learned without labels", "3. Clusters",
             "4. Strokes give clusters classes", "5. How sure that is")  # fmt: skip
 #: Pictures that pages show, and how many pixels wide they are there.
 SHOWN = {
