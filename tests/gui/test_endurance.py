@@ -132,3 +132,33 @@ def test_warnings_of_overlapping_work_go_each_to_its_own(qtbot: Any) -> None:
         for worker in workers:
             worker._thread.join(20)
     assert told == {"a": ["from a"], "b": ["from b"]}
+
+
+# ---- the canvas ----------------------------------------------------------------------------------
+
+
+def test_layers_are_removed_in_the_context_of_the_canvas(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what napari deletes on the graphics card is not its own, and the driver crashes."""
+    from qtpy.QtGui import QOpenGLContext
+    from qtpy.QtWidgets import QApplication
+
+    viewer = make_napari_viewer(show=True)
+    current(viewer)
+    canvas = viewer.window._qt_viewer.canvas
+    names = []
+
+    def note(context: Any) -> None:
+        here, own = QOpenGLContext.currentContext(), canvas.native.context()
+        names.append("the canvas's" if here == own else "another")
+
+    monkeypatch.setattr(type(canvas._scene_canvas.context), "finish", note)
+    for remove in (lambda: viewer.layers.clear(), lambda: viewer.layers.remove("b")):
+        viewer.add_labels(np.zeros((40, 50), np.uint8), name="a")
+        viewer.add_labels(np.ones((40, 50), np.uint8), name="b")
+        qtbot.waitUntil(canvas.native.isValid, timeout=20_000)
+        for _ in range(20):  # the window is drawn, which is done in a context of Qt's
+            QApplication.processEvents()
+        remove()
+    assert set(names) == {"the canvas's"}
