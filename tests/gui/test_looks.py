@@ -65,12 +65,18 @@ def test_no_text_is_cut_and_nothing_overlaps(
     control.select([1, 2])
     for title in maker.DOCKS.values():
         area, dock = viewer.window.add_plugin_dock_widget(PLUGIN, title, tabify=False)
-        viewer.window._qt_window.resizeDocks([area], [300], Qt.Orientation.Horizontal)
         maker.unfold(dock)
-        looks_well = lambda dock=dock: not (maker.cut(dock) or [*below_each_other(dock)])  # noqa: E731
+
+        def narrow(dock: Any = dock, area: Any = area) -> bool:  # once it is laid out
+            viewer.window._qt_window.resizeDocks([area], [300], Qt.Orientation.Horizontal)
+            return dock.width() <= 310
+
+        def looks_well(dock: Any = dock) -> bool:
+            return not (maker.cut(dock) or [*below_each_other(dock)])
+
+        qtbot.waitUntil(narrow, timeout=20000)
         with contextlib.suppress(qtbot.TimeoutError):
             qtbot.waitUntil(looks_well, timeout=20000)  # laid out by now
-        assert dock.width() <= 310
         assert not maker.cut(dock), title
         assert not [*below_each_other(dock)], title
         viewer.window.remove_dock_widget(area)
