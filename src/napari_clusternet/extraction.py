@@ -13,6 +13,7 @@ from napari_clusternet.errors import invalid
 from napari_clusternet.extractor import Extractor
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
+from napari_clusternet.features.filters import MAX_SPACING_RATIO
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
 from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.history import ClusterState
@@ -31,11 +32,11 @@ def resolve_steps(
 
     ``"auto"`` is ``"learn"`` in paper mode. In enhanced mode it is the filter bank, which answers
     in seconds; with `maps` and where the extra ``pretrained`` is installed, a pretrained network's
-    maps beside it. ``"learn"`` trains a `ClusterNet` on the image now; in enhanced mode the filter
-    bank stands beside what it learns.
+    maps beside it, but for volumes without thick slices. ``"learn"`` trains a `ClusterNet` on the
+    image now; in enhanced mode the filter bank stands beside what it learns.
     """
     if isinstance(features, str) and features == "auto":
-        features = "learn" if mode == "paper" else _best_known() if maps else "filters"
+        features = "learn" if mode == "paper" else _best_known(image) if maps else "filters"
     if not isinstance(features, str) or features != "learn":
         return features
     from napari_clusternet.clusternet import ClusterNet
@@ -46,8 +47,14 @@ def resolve_steps(
     return model if mode == "paper" else (model, "filters")
 
 
-def _best_known() -> Any:
-    return "filters" if weights_file() is None else ("filters", "pretrained-64")
+def _best_known(image: Image) -> Any:
+    """Return the filter bank, with a network's maps where they are known to help.
+
+    The network sees slices. A volume whose slices lie close together is better told by the filters
+    alone, which see all axes.
+    """
+    close = image.ndim == 3 and image.spacing[0] <= MAX_SPACING_RATIO * min(image.spacing)
+    return "filters" if close or weights_file() is None else ("filters", "pretrained-64")
 
 
 def is_model(features: Any) -> bool:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_clusternet import extraction
 from napari_clusternet.errors import FileFormatError, MissingExtraError
-from napari_clusternet.extraction import fit_extractor
+from napari_clusternet.extraction import fit_extractor, resolve_steps
 from napari_clusternet.extractor import iter_tiles, transform
 from napari_clusternet.features import pretrained
 from napari_clusternet.features.maps import PretrainedMaps
@@ -153,6 +154,27 @@ def test_kept_maps_are_those_of_the_pixels(
     for _ in iter_tiles(extractor, image, (16,) * image.ndim, keep=tiled.put):
         pass
     np.testing.assert_allclose(tiled.take(pixels), matrix.maps.take(pixels), rtol=2e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "spacing", "with_maps"),
+    [
+        ("CYX", (3, 32, 32), (1, 1), True),
+        ("CZYX", (1, 8, 32, 32), (10, 1.5, 1.5), True),
+        ("CZYX", (1, 8, 32, 32), (1, 1, 1), False),
+        ("CZYX", (1, 8, 32, 32), (3, 1, 1), False),
+    ],
+)
+def test_auto_takes_the_maps_of_pictures_and_of_thick_slices(
+    axes: str, shape: tuple[int, ...], spacing: tuple[float, ...], with_maps: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(extraction, "weights_file", lambda: Path("weights"))
+    image = Image.from_array(np.zeros(shape, np.float32), axes=axes, spacing=spacing)
+    found = drain(resolve_steps(image, "auto", "enhanced", 0, maps=True))
+    assert found == (("filters", "pretrained-64") if with_maps else "filters")
+    monkeypatch.setattr(extraction, "weights_file", lambda: None)
+    assert drain(resolve_steps(image, "auto", "enhanced", 0, maps=True)) == "filters"
 
 
 def test_components_are_those_of_each_map(weights: Path) -> None:
