@@ -52,7 +52,7 @@ def paint(layer: Any, strokes: np.ndarray) -> None:
 
 def kept() -> dict[str, np.ndarray]:
     """What is in the user's folder: strokes by the name of what they are on."""
-    found = [Strokes.load(file) for file in unsaved.root().glob("*/*.strokes")]
+    found = [Strokes.load(file) for file in unsaved.root().glob("*/[!.]*.strokes")]
     return {about["name"]: strokes.array() for strokes, about in found}
 
 
@@ -252,6 +252,19 @@ def test_a_damaged_file_is_told_and_stays_the_rest_comes_back(
     control.discard()
     assert control.unsaved == []
     assert not control.recover()
+
+
+def test_a_file_that_was_cut_off_at_writing_is_no_file_of_strokes(viewer: Any) -> None:
+    whole = left_behind("whole")
+    alone = unsaved.root() / "2"
+    alone.mkdir()
+    cut_off = [folder / ".clusternet-1-2.strokes" for folder in (whole.parent, alone)]
+    for file in cut_off:
+        file.write_bytes(whole.read_bytes()[:60])
+    assert current(viewer).unsaved == [whole]
+    assert not alone.exists()  # it holds nothing
+    current(viewer).discard()
+    assert not whole.parent.exists()
 
 
 def test_only_so_many_are_kept(viewer: Any) -> None:

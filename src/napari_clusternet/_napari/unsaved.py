@@ -21,6 +21,8 @@ from napari_clusternet.io.locks import FileLock, HeldError, locked
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".strokes"
+#: Files of strokes; those whose names begin with a dot are being written, or were cut off at it.
+_WHOLE = f"[!.]*{SUFFIX}"
 _LOCK = "lock"
 
 
@@ -51,7 +53,7 @@ class Place:
 
     def remove(self) -> None:
         """Remove the folder: what it holds is not needed any more."""
-        for file in self.folder.glob(f"*{SUFFIX}"):
+        for file in self.folder.glob(_WHOLE):
             with suppress(OSError):
                 file.unlink()
         self._lock.release()
@@ -83,7 +85,7 @@ def _look_into(folder: Path) -> list[Path]:
             if not free:
                 logger.warning("%s cannot be locked; what it holds is left alone", folder)
                 return []
-            files = list(folder.glob(f"*{SUFFIX}"))
+            files = list(folder.glob(_WHOLE))
     except HeldError:
         return []
     if not files:
