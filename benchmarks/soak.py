@@ -5,7 +5,8 @@
 In a real viewer with the docks open: random strokes by the layer's own way of painting, undo and
 redo, splits, merges and assignments, suggestions, certainty shown and hidden, the session saved and
 opened, features learned anew, layers removed and images added. Every half minute a line: what was
-done, resident memory, threads, layers. Everything random is drawn from --seed.
+done, resident memory, threads, layers, and how many layers and sessions are alive, those included
+that were removed. Everything random is drawn from --seed; --pause makes it as slow as a person.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -48,6 +50,10 @@ class User:
         self.numbers = np.random.default_rng(seed)
         self.done: collections.Counter[str] = collections.Counter()
         self.refused: collections.Counter[str] = collections.Counter()
+        self.layers: WeakSet[Any] = WeakSet()
+        self.sessions: WeakSet[Any] = WeakSet()
+        viewer.layers.events.inserted.connect(lambda event: self.layers.add(event.value))
+        self.control.session_changed.connect(lambda opened: self.sessions.add(opened.session))
         self.begin()
 
     def begin(self) -> None:
@@ -133,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--every", type=float, default=30, help="seconds between lines")
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds between actions")
     parser.add_argument("--edge", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -145,36 +152,39 @@ def main() -> None:
 def soak(options: argparse.Namespace, folder: Path) -> None:
     """Open the viewer and let a user work in it."""
     import napari
+    from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QApplication
 
     viewer = napari.Viewer(show=True)
     for dock in ("Classify", "Clusters", "Apply and export"):
         viewer.window.add_plugin_dock_widget("napari-clusternet", dock)
     user = User(viewer, folder, options.edge, options.seed)
-    start = time.monotonic()
-    end, following = start + 60 * options.minutes, start
-    print("minute   actions   memory MB   threads   layers   Python objects")
-    while True:
+    start = following = time.monotonic()
+    end = start + 60 * options.minutes
+    print("minute   actions   memory MB   threads   layers    alive   sessions alive")
+
+    def step() -> None:
+        nonlocal following
         now = time.monotonic()
         if now >= following or now >= end:
             following = now + options.every
             gc.collect()
-            # counted while no other thread could be in the middle of making one
-            objects = f"{len(gc.get_objects())}" if threading.active_count() == 1 else "-"
             figures = (
                 f"{(now - start) / 60:6.1f}", f"{sum(user.done.values()):9d}",
                 f"{resident():11.0f}", f"{threading.active_count():9d}",
-                f"{len(viewer.layers):8d}", f"{objects:>16}",
+                f"{len(viewer.layers):8d}", f"{len(user.layers):8d}", f"{len(user.sessions):16d}",
             )  # fmt: skip
             print(*figures, flush=True)
-        if now >= end:
-            break
-        user.act()
-        pause = time.monotonic() + 0.02
-        while time.monotonic() < pause:
-            QApplication.processEvents()
-    print(f"done: {dict(user.done)}; refused: {dict(user.refused)}")
-    viewer.close()
+        if now < end:
+            user.act()
+            QTimer.singleShot(round(1000 * options.pause), step)
+            return
+        print(f"done: {dict(user.done)}; refused: {dict(user.refused)}")
+        viewer.close()
+
+    # from within Qt's loop: what was removed is only deleted when that comes round again
+    QTimer.singleShot(0, step)
+    napari.run()
     QApplication.processEvents()
     left = [t.name for t in threading.enumerate() if t.name.startswith("napari-clusternet")]
     print(f"after closing: {left or 'no thread of ours'}, "

@@ -88,12 +88,16 @@ class ClusterPosterior:
             return
         where = np.array(ids) - 1
         chosen = np.stack([partition.sample(i, SAMPLE_PER_CLUSTER)[_ORDER] for i in ids])
-        rows = self._evidence.take(chosen.reshape(-1))[self._group]
+        rows = self._take(chosen.reshape(-1))
         if self._rows.shape[2] != rows.shape[1]:
             shape = (len(self._pixels), SAMPLE_PER_CLUSTER, rows.shape[1])
             self._rows = np.zeros(shape, np.float32)
         self._pixels[where] = chosen
         self._rows[where] = rows.reshape(len(ids), SAMPLE_PER_CLUSTER, -1)
+
+    def _take(self, pixels: IntArray) -> FloatArray:
+        """Return what the quick classifier looks at."""
+        return self._evidence.take(pixels, [self._group])[self._group]
 
     # ---- while the user waits ------------------------------------------------------------------
 
@@ -110,7 +114,7 @@ class ClusterPosterior:
             Columns wanted.
         """
         chosen = spread(classes, QUICK_STROKED, MIN_PER_CLASS)
-        rows = self._evidence.take(stroked[chosen])[self._group]
+        rows = self._take(stroked[chosen])
         members = QUICK_WITH_MAPS if self._evidence.has_maps else QUICK_WITHOUT_MAPS
         model = StrokePosterior(members, QUICK_TREES, self._random_state)
         model.fit({self._group: rows}, classes[chosen])
@@ -138,9 +142,9 @@ class ClusterPosterior:
         """
         chosen = spread(classes, MAX_PIXELS, MIN_PER_CLASS)
         pixels, wanted = stroked[chosen], classes[chosen]
-        groups = self._evidence.take(pixels)
         members = WITH_MAPS if self._evidence.has_maps else WITHOUT_MAPS
         model = StrokePosterior(members, random_state=self._random_state)
+        groups = self._evidence.take(pixels, model.groups)
         yield
         strokes = stroke_numbers(stroked, classes, self._shape)[chosen]
         yield from model.weigh_steps(groups, wanted, strokes)

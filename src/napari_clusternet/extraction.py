@@ -13,13 +13,13 @@ from napari_clusternet.errors import invalid
 from napari_clusternet.extractor import Extractor
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
-from napari_clusternet.features.filters import MAX_SPACING_RATIO
 from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
 from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.history import ClusterState
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID
 from napari_clusternet.progress import Progress
+from napari_clusternet.tiles import fine_axes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,7 +53,7 @@ def _best_known(image: Image) -> Any:
     The network sees slices. A volume whose slices lie close together is better told by the filters
     alone, which see all axes.
     """
-    close = image.ndim == 3 and image.spacing[0] <= MAX_SPACING_RATIO * min(image.spacing)
+    close = image.ndim == 3 and all(fine_axes(image.spacing))
     return "filters" if close or weights_file() is None else ("filters", "pretrained-64")
 
 

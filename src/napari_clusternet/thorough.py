@@ -78,8 +78,8 @@ class Thorough:
         if not pixels:
             return
         found = yield from self._predict(np.concatenate(list(pixels.values())), self._models)
-        ends = np.cumsum([len(p) for p in pixels.values()])
-        for (i, own), rows in zip(pixels.items(), np.split(found, ends[:-1]), strict=True):
+        parts = _apart(found, [len(own) for own in pixels.values()])
+        for (i, own), rows in zip(pixels.items(), parts, strict=True):
             before = self._looked.get(i)
             self._looked[i] = Looked(
                 own if before is None else np.concatenate([before.pixels, own]),
@@ -90,9 +90,10 @@ class Thorough:
         self, pixels: IntArray, models: Sequence[StrokePosterior]
     ) -> Generator[None, None, FloatArray]:
         found = np.empty((len(pixels), self._n_classes), np.float32)
+        names = set().union(*(model.groups for model in models))
         for start in range(0, len(pixels), _CHUNK):
             part = slice(start, start + _CHUNK)
-            groups = self._evidence.take(pixels[part])
+            groups = self._evidence.take(pixels[part], names)
             each = [model.predict(groups, self._n_classes) for model in models]
             found[part] = np.mean(each, axis=0)
             yield
@@ -130,15 +131,15 @@ class Thorough:
         labels, sure = _surest((own + np.repeat(means[clusters - 1], counts, axis=0)) / 2)
         stands_for = np.repeat(partition.sizes[clusters - 1] / counts, counts)  # so many pixels
         chosen = sure[_in_steps(stands_for[sure], MAX_PIXELS)]
-        more = self._evidence.take(pixels[chosen])
         members = LEARNER_WITH_MAPS if self._evidence.has_maps else LEARNER_WITHOUT_MAPS
         model = StrokePosterior(members, random_state=random_state)
-        both = {m.group: np.concatenate([groups[m.group], more[m.group]]) for m in members}
+        more = self._evidence.take(pixels[chosen], model.groups)
+        both = {name: np.concatenate([groups[name], rows]) for name, rows in more.items()}
         yield from model.fit_steps(both, np.concatenate([classes, labels[chosen]]))
         own += yield from self._predict(pixels, [model])
         own /= 2
         self._models.append(model)
-        for i, rows in zip(self._looked, np.split(own, np.cumsum(counts)[:-1]), strict=True):
+        for i, rows in zip(self._looked, _apart(own, counts), strict=True):
             self._looked[i] = replace(self._looked[i], probabilities=rows)
 
     def means(self, partition: Partition, centroids: FloatArray) -> FloatArray:
@@ -220,6 +221,11 @@ class Thorough:
     def looked_at(self, cluster: int) -> IntArray:
         """Flat indices of the pixels of a cluster that were looked at."""
         return self._looked[cluster].pixels
+
+
+def _apart(rows: FloatArray, counts: Sequence[int] | IntArray) -> list[FloatArray]:
+    """Return the first `counts[0]` rows, the next `counts[1]`, and so on."""
+    return np.split(rows, np.cumsum(counts)[:-1])
 
 
 def _surest(probabilities: FloatArray) -> tuple[IntArray, IntArray]:

@@ -12,6 +12,9 @@ from itertools import product
 
 Region = tuple[slice, ...]
 
+#: An axis whose spacing is more than this times the finest is coarse.
+COARSE = 3.0
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -35,6 +38,15 @@ class Tile:
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is at least `value`."""
     return -(-value // multiple) * multiple
+
+
+def fine_axes(spacing: Sequence[float]) -> tuple[bool, ...]:
+    """Whether each axis is sampled finely enough for pixels along it to be mixed.
+
+    Across thick slices neighbours show different places.
+    """
+    limit = COARSE * min(spacing) * (1 + 1e-6)  # spacings are often products of rounded numbers
+    return tuple(step <= limit for step in spacing)
 
 
 def _axis_spans(

@@ -157,5 +157,5 @@ def test_places_are_parts_of_the_longest_side() -> None:
     matrix = FeatureMatrix(np.zeros((1600, 2), np.float32), np.ones((4, 10, 40), bool))
     evidence = Evidence(matrix, (5.0, 1.0, 1.0))
     assert not evidence.has_maps
-    place = evidence.take(np.array([0, 400 + 40 + 1]))["own+place"][:, 2:]
+    place = evidence.take(np.array([0, 400 + 40 + 1]), ["own+place"])["own+place"][:, 2:]
     np.testing.assert_allclose(place, [[0, 0, 0], [0.125, 0.025, 0.025]])

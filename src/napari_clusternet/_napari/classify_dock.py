@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, PushButton, SpinBox
 from napari.layers import Labels, Layer
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QDoubleSpinBox, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QWidget
 
 from napari_clusternet._napari import classify_parts as parts
 from napari_clusternet._napari.class_table import ClassTable
@@ -23,6 +23,7 @@ from napari_clusternet._napari.frames import (
     stacked,
     text,
 )
+from napari_clusternet._napari.going import Going
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.api.strokes import CLUSTERNET
 from napari_clusternet.config import SESSION
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
 #: Milliseconds that the threshold slider must rest before its value is taken.
 DEBOUNCE = 150
+AGAIN = "Compute clusters anew: strokes are kept, changes of clusters by hand are not"
 NO_IMAGE = "Open an image: drop a file on the window, or File > Open Sample > ClusterNet."
 NOT_STARTED = "Press Start to segment the chosen image by strokes."
 PREPARING = "Features and clusters are being computed. You can paint strokes meanwhile."
+#: While the classes may still change by themselves.
+REFINING = "refining…"
 
 
 class ClassifyDock(QWidget):
@@ -83,15 +87,14 @@ class ClassifyDock(QWidget):
                                   tooltip="Store this layer's values in 8 bits, which is quicker "
                                   "to paint on; its own undo begins anew")  # fmt: skip
         self.start = PushButton(text="&Start")
-        self.cancel = PushButton(text="&Cancel", tooltip="Stop after the current step")
+        self.going = Going(self._control.runner)
         self.layer.changed.connect(self._layer_chosen)
         self.quicken.clicked.connect(partial(attempt, self._control.quicken_strokes))
         self.strokes.changed.connect(self._strokes_chosen)
         self.start.clicked.connect(self._start)
-        self.cancel.clicked.connect(self._control.runner.cancel)
         return section(
             "Image", ("Image", self.layer), ("Axes", self.axes), ("Features", self.features),
-            ("Strokes", self.strokes), self.quicken, self.start, self.cancel,
+            ("Strokes", self.strokes), self.quicken, self.start, self.going,
         )  # fmt: skip
 
     def _class_section(self) -> QWidget:
@@ -119,6 +122,12 @@ class ClassifyDock(QWidget):
         self.undo, self.redo = PushButton(text="&Undo"), PushButton(text="&Redo")
         self.suggest = PushButton(text="Su&ggest a place")
         self.certainty = CheckBox(text="Show certai&nty")
+        self.refining = QLabel()
+        self.refining.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.refining.setToolTip(
+            "The quick answer is being worked out anew with all strokes: the classes may change "
+            "once more by themselves. You can paint on."
+        )
         self.threshold = FloatSlider(
             value=control.threshold, min=0.05, max=0.95, step=0.05,
             tooltip="A class counts in a cluster if more than this share of the cluster's stroked "
@@ -134,7 +143,7 @@ class ClassifyDock(QWidget):
         self.certainty.changed.connect(self._certainty_wanted)
         self.threshold.changed.connect(self._threshold_moved)
         return section(
-            "Result", row(self.undo, self.redo), self.suggest, self.certainty,
+            "Result", row(self.undo, self.redo), self.suggest, row(self.certainty, self.refining),
             ("Threshold", self.threshold),
         )  # fmt: skip
 
@@ -160,6 +169,7 @@ class ClassifyDock(QWidget):
         for signal, slot in (
             (control.active_changed, self._list_layers),
             (control.session_changed, self._refresh),
+            (control.refining_changed, self._show_refining),
             (control.model_changed, self._refresh),
             (control.runner.changed, self._refresh),
             (control.classes.changed, self._refresh),
@@ -208,10 +218,13 @@ class ClassifyDock(QWidget):
         method = self.method.value or CLUSTERNET
         chosen = bool(self._layers())
         why_not = f"{control.runner.title} is running" if busy else "" if chosen else NO_IMAGE
-        enable(self.start, why_not, "Compute features and clusters, then paint"
-               if method == CLUSTERNET else "Compute classes from the strokes")  # fmt: skip
-        self.start.text = "&Start" if method == CLUSTERNET else f"&Run {method}"
-        show(self.cancel, busy)
+        made = control.made_of(self._layers())
+        again = made is not None and made.session is not None
+        enable(self.start, why_not, "Compute classes from the strokes" if method != CLUSTERNET
+               else AGAIN if again else "Compute features and clusters, then paint")  # fmt: skip
+        self.start.text = ("&Start anew" if again else "&Start") if method == CLUSTERNET else (
+            f"&Run {method}"
+        )  # fmt: skip
         show(self.axes, bool(self.axes.choices))
         show(self.segmentation, len(control.segmentations) > 1)
         show(self.quicken, active is not None and active.strokes_are_slow)
@@ -231,6 +244,11 @@ class ClassifyDock(QWidget):
             with self.threshold.changed.blocked():
                 self.threshold.value = session.threshold
         self._show_classes()
+        self._show_refining()
+
+    def _show_refining(self) -> None:
+        active = self._control.active
+        self.refining.setText(REFINING if active is not None and active.is_refining else "")
 
     def _what_next(self) -> str:
         control, active = self._control, self._control.active

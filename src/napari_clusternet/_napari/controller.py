@@ -94,12 +94,15 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
         Features were learned or loaded.
     selection_changed : Signal
         Other clusters are selected.
+    refining_changed : Signal
+        Refining of an image began or ended; see `Segmentation.is_refining`.
     """
 
     active_changed = Signal()
     session_changed = Signal(Segmentation)
     model_changed = Signal()
     selection_changed = Signal()
+    refining_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer

@@ -154,14 +154,15 @@ def folded(title: str, *contents: Any) -> Fold:
     return Fold(title, *(_native(content) for content in contents))
 
 
-def row(*widgets: Widget) -> QWidget:
+def row(*widgets: Widget | QWidget) -> QWidget:
     """Return widgets side by side."""
     holder = QWidget()
     layout = QHBoxLayout(holder)
     layout.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
-        widget.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        layout.addWidget(widget.native)
+        native = getattr(widget, "native", widget)
+        native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        layout.addWidget(native)
     return holder
 
 

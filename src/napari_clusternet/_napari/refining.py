@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -27,10 +28,18 @@ class Refiner:
     ----------
     session : Session
         See `napari_clusternet.Session.refine`.
+    changed : callable
+        Called when `working` changes.
+
+    Attributes
+    ----------
+    working : bool
+        Whether it is at work, on what will be of use as far as is known.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, changed: Callable[[], object]) -> None:
+        self.working = False
+        self._session, self._changed = session, changed
         self._worker: Worker | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -46,6 +55,7 @@ class Refiner:
         self._timer.stop()
         if self._worker is not None:
             self._worker.cancel()
+        self._set_working(False)
 
     def schedule(self) -> None:
         """Begin when no stroke has come for a while; what is being worked out is given up."""
@@ -56,6 +66,7 @@ class Refiner:
     def stop(self) -> None:
         """Give up, and wait a moment until that is done."""
         stop_timer(self._timer)
+        self.working = False
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.close(CLOSING_WAIT)
@@ -66,9 +77,16 @@ class Refiner:
             return
         self._worker = Worker(self._session.refine_steps, _nothing, self._end, _nothing)
         self._worker.start()
+        self._set_working(True)
+
+    def _set_working(self, working: bool) -> None:
+        if working != self.working:
+            self.working = working
+            self._changed()
 
     def _end(self, result: Any, error: BaseException | None) -> None:
         self._worker = None
+        self._set_working(False)
         if error is None:
             self._session.take(result)
         elif not isinstance(error, Cancelled):

@@ -26,7 +26,9 @@ BRUSH = 6
 #: napari's own, for layers that nobody has set otherwise.
 NAPARI_BRUSH = 10
 #: What to do once there is a result.
-GO_ON = "Paint where the result is wrong. Suggest goes to where it is least certain."
+GO_ON = (
+    "Paint where the result is wrong. Suggest a place goes to where a stroke helps most."
+)
 
 
 class Segmentation(Showing):
@@ -44,6 +46,8 @@ class Segmentation(Showing):
         Names and colours, shared by all images.
     changed : callable
         Called with this segmentation after every change of its session or message.
+    refining : callable
+        Called when refining begins or ends.
     strokes : napari.layers.Labels or str, optional
         Where the user paints: a layer, or "new" for a new one; by default "<image> strokes",
         made if need be.
@@ -75,6 +79,7 @@ class Segmentation(Showing):
         image_layers: Sequence[Layer],
         classes: ClassList,
         changed: Callable[[Segmentation], object],
+        refining: Callable[[], object],
         strokes: Labels | str | None = None,
     ) -> None:
         self.viewer, self.image, self.image_layers = viewer, image, tuple(image_layers)
@@ -86,7 +91,7 @@ class Segmentation(Showing):
         self.regions: Any = None
         self.message = ""
         self._taking = False
-        self._changed = changed
+        self._changed, self._refining = changed, refining
         self._leave: Callable[[], None] = lambda: None
         self._watcher: StrokeWatcher | None = None
         self.refiner: Refiner | None = None
@@ -193,6 +198,11 @@ class Segmentation(Showing):
         if self.refiner is not None:
             self.refiner.hold()
 
+    @property
+    def is_refining(self) -> bool:
+        """Whether the classes are being worked out anew; they may change once more by themselves."""
+        return self.refiner is not None and self.refiner.working
+
     def stroke_counts(self) -> dict[int, int]:
         """Class -> stroked pixels."""
         if self.session is not None:
@@ -210,7 +220,7 @@ class Segmentation(Showing):
         """Show a session, and give it the strokes painted so far."""
         self.close_session()
         self.session = session
-        self.refiner = Refiner(session)
+        self.refiner = Refiner(session, self._refining)
         self._leave = session.subscribe(self._show)
         self.message = _advice(session, [])
         try:

@@ -231,8 +231,9 @@ class Segmenting(Stroking):
                 found.image = image
         if found is None:
             found = Segmentation(
-                self.viewer, image, layers, self.classes, self.session_changed.emit, strokes
-            )
+                self.viewer, image, layers, self.classes, self.session_changed.emit,
+                self.refining_changed.emit, strokes,
+            )  # fmt: skip
             self.segmentations.append(found)
             for layer in layers:
                 layer.events.data.connect(self._image_replaced)

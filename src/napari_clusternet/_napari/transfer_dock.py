@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_clusternet._napari.controller import current
 from napari_clusternet._napari.frames import attempt, enable, row, stacked, text
+from napari_clusternet._napari.going import Going
 from napari_clusternet._napari.preferences import preferences, results_folder
 from napari_clusternet._napari.readers import SESSION_SUFFIX
 from napari_clusternet._napari.ties import Ties
@@ -61,11 +62,10 @@ class TransferDock(QWidget):
         self._viewer = self._control.viewer
         self._suggested = ""
         self._status, self._outcome = text(), text()
-        self._cancel = PushButton(text="&Cancel", tooltip="Stop after the current step")
-        self._cancel.clicked.connect(self._control.runner.cancel)
+        self.going = Going(self._control.runner)
         stacked(
             self, self._status, self._export_section(), self._apply_section(),
-            self._session_section(), self._cancel.native, self._outcome,
+            self._session_section(), self.going, self._outcome,
         )  # fmt: skip
         self._follow()
         self._list_layers()
@@ -184,7 +184,6 @@ class TransferDock(QWidget):
         self._hint.setVisible(bool(self._hint.text()))
         count = f" to {len(targets)} image{'s' if len(targets) > 1 else ''}" if targets else ""
         self.apply.text = f"&Apply{count}"
-        self._cancel.native.setVisible(runner.busy)
 
     def _typed(self) -> bool:
         return str(self.path.value or "") not in ("", ".")

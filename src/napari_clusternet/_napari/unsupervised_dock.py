@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, LineEdit, ProgressBar, PushButton, SpinBox
+from magicgui.widgets import ComboBox, LineEdit, PushButton, SpinBox
 from napari.layers import Labels, Layer
 from qtpy.QtWidgets import QWidget
 
 from napari_clusternet._napari import classify_parts as parts
 from napari_clusternet._napari.controller import current
 from napari_clusternet._napari.frames import attempt, enable, folded, section, show, stacked, text
+from napari_clusternet._napari.going import Going
 from napari_clusternet._napari.learn_form import devices, parse_bands
 from napari_clusternet._napari.method_form import LEARNED, MethodForm
 from napari_clusternet._napari.preferences import preferences
-from napari_clusternet._napari.runner import in_words
 from napari_clusternet._napari.ties import Ties
 from napari_clusternet.api.listing import Method, methods
 from napari_clusternet.unsupervised import UNSUPERVISED
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import napari
 
     from napari_clusternet._napari.unsupervising import FoundRegions
-    from napari_clusternet.progress import Progress
 
 NO_IMAGE = "Open an image: drop a file on the window, or File > Open Sample > ClusterNet."
 RUNNING = "Regions are being found. Where they are shown meanwhile, Cancel keeps them."
@@ -51,7 +50,7 @@ class UnsupervisedDock(QWidget):
         self._refreshing = False
         self._methods: dict[str, Method] = {m.name: m for m in methods("unsupervised")}
         self.form = MethodForm(self._stroke_layers)
-        self.message, self.about, self.status = text(), text(), text()
+        self.message, self.about = text(), text()
         stacked(
             self,
             self.message,
@@ -76,16 +75,13 @@ class UnsupervisedDock(QWidget):
     def _method_section(self) -> QWidget:
         self.method = ComboBox(tooltip="How the image is divided")
         self.run = PushButton(text="&Run")
-        self.cancel = PushButton(text="&Cancel", tooltip="Stop after the current step; a method "
-                                 "that shows regions meanwhile keeps them")  # fmt: skip
-        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.going = Going(self._control.runner, "Stop after the current step; a method that "
+                           "shows regions meanwhile keeps them")  # fmt: skip
         self.method.changed.connect(self._method_chosen)
         self.run.clicked.connect(self._run)
-        self.cancel.clicked.connect(self._control.runner.cancel)
         return section(
-            "Method", ("Method", self.method), self.about, self.form.main, self.run, self.cancel,
-            self.bar, self.status,
-        )  # fmt: skip
+            "Method", ("Method", self.method), self.about, self.form.main, self.run, self.going
+        )
 
     def _result_section(self) -> QWidget:
         self.result = ComboBox(tooltip="Regions found so far")
@@ -114,7 +110,6 @@ class UnsupervisedDock(QWidget):
         for signal in (control.regions_changed, control.session_changed, control.active_changed,
                        control.runner.changed, control.model_changed):  # fmt: skip
             ties.tie(signal, self._refresh)
-        ties.tie(control.runner.progressed, self._show_step)
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered,
                       layers.events.renamed, layers.selection.events.changed):  # fmt: skip
             ties.tie(event, self._list_layers)
@@ -162,14 +157,8 @@ class UnsupervisedDock(QWidget):
                "Divide the image into regions")  # fmt: skip
         enable(self.use, running or ("" if found else "Press Run first"),
                "Make these regions the clusters that strokes give classes to")  # fmt: skip
-        for widget, shown in ((self.axes, bool(self.axes.choices)), (self.cancel, busy),
-                              (self.bar, busy), (self.result, bool(found))):  # fmt: skip
-            show(widget, shown)
-        self.status.setVisible(busy)
-        if not busy:
-            self.bar.max, self.bar.value = 0, 0
-        elif not self.status.text() or control.runner.title not in self.status.text():
-            self.status.setText(control.runner.title)
+        show(self.axes, bool(self.axes.choices))
+        show(self.result, bool(found))
 
     def _what_next(self) -> str:
         found, active = self._chosen_regions(), self._control.active
@@ -182,16 +171,6 @@ class UnsupervisedDock(QWidget):
         if active is not None and found.used is not None and active.regions is found.used:
             return CLUSTERS.format(name=active.name)
         return DONE.format(n=int(found.layer.data.max()), name=found.layer.name)
-
-    def _show_step(self, step: Progress) -> None:
-        runner = self._control.runner
-        self.bar.max, self.bar.value = step.total, min(step.done, step.total)
-        said = [f"{runner.title}: {step.stage}"]
-        said += [f"{step.done} of {step.total}"] if step.total > 1 else []
-        said += [f"{name} {value:.3g}" for name, value in step.metrics.items()]
-        if runner.seconds_left is not None:
-            said.append(f"{in_words(runner.seconds_left)} left")
-        self.status.setText(", ".join(said))
 
     # ---- what the user does ----------------------------------------------------------------------
 
@@ -236,7 +215,6 @@ class UnsupervisedDock(QWidget):
         control, values = self._control, self.form.values
         if values.get("features") == LEARNED:
             values["features"] = control.need_model()
-        self.status.setText("")
         control.find_regions(
             self._layers(), method=self.method.value, axes=self.axes.value,
             bands=parse_bands(self.bands.value), device=self.device.value,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
 
@@ -43,6 +43,14 @@ class Matrix(Protocol):
 
 #: How often a pixel's place stands among hundreds of features, so that trees come across it.
 PLACE_REPEATS = 4
+#: The parts of each group.
+_PARTS = {
+    "own": ("own",),
+    "place": ("place",),
+    "own+place": ("own", "place"),
+    "maps": ("maps",),
+    "all": ("own", "maps", *("place",) * PLACE_REPEATS),
+}
 
 
 class Evidence:
@@ -74,18 +82,25 @@ class Evidence:
         """Whether there is the group ``maps``."""
         return self._matrix.maps is not None
 
-    def take(self, pixels: IntArray) -> dict[str, FloatArray]:
-        """Return the groups, each (n, n_features) in float32, of valid pixels by flat index."""
+    def take(self, pixels: IntArray, names: Collection[str]) -> dict[str, FloatArray]:
+        """Return the named groups, each (n, n_features) in float32, of valid pixels by index."""
+        wanted = {part for name in names for part in _PARTS[name]}
+        parts = {part: self._part(part, pixels) for part in wanted}
+        return {name: _side_by_side([parts[part] for part in _PARTS[name]]) for name in names}
+
+    def _part(self, name: str, pixels: IntArray) -> FloatArray:
         matrix = self._matrix
-        own = matrix.take(pixels)
-        if self._own is not None:
-            own = own[:, self._own]
-        index = np.unravel_index(pixels, matrix.valid.shape)
-        place = np.stack(index, axis=1).astype(np.float32) * self._step
-        both = np.concatenate([own, place], axis=1)
-        groups = {"own": own, "place": place, "own+place": both}
-        if matrix.maps is None:
-            return groups
-        groups["maps"] = matrix.maps.take(pixels)
-        groups["all"] = np.concatenate([own, groups["maps"], np.tile(place, PLACE_REPEATS)], axis=1)
-        return groups
+        if name == "maps":
+            assert matrix.maps is not None
+            return matrix.maps.take(pixels)
+        if name == "place":
+            index = np.unravel_index(pixels, matrix.valid.shape)
+            place: FloatArray = np.stack(index, axis=1).astype(np.float32) * self._step
+            return place
+        rows = matrix.take(pixels)
+        own: FloatArray = rows if self._own is None else rows[:, self._own]
+        return own
+
+
+def _side_by_side(parts: Sequence[FloatArray]) -> FloatArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

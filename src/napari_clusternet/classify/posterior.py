@@ -96,6 +96,11 @@ class StrokePosterior:
         settled = np.array([not member.on_trial for member in self.members])
         self.weights: npt.NDArray[np.floating] = settled / settled.sum()
 
+    @property
+    def groups(self) -> set[str]:
+        """Names of the groups of features that the classifiers look at."""
+        return {member.group for member in self.members}
+
     def fit(self, groups: Groups, classes: IntArray) -> StrokePosterior:
         """Learn from stroked pixels.
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from napari_clusternet.features.bands import MAX_BANDS, Projection, sample_blocks
 from napari_clusternet.normalization import Normalizer
+from napari_clusternet.tiles import fine_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 SIGMAS = {1: (1.0, 2.0, 4.0, 8.0, 16.0), 2: (1.0, 2.0, 4.0, 8.0, 16.0), 3: (1.0, 2.0, 4.0, 8.0)}
 #: Kernels end at this many sigma: finite, so that tiles are exact.
 TRUNCATE = 3.0
-#: Differences are taken along axes up to this ratio of their spacing to the finest: across thick
-#: slices they would compare different places.
-MAX_SPACING_RATIO = 3.0
 #: An axis is not smoothed by a kernel narrower than this, pixels.
 MIN_SIGMA = 0.3
 #: Up to this many bands the bank runs on each; above, on principal components.
@@ -108,7 +106,7 @@ class FilterFeatures:
         blocks = sample_blocks(image, normalizer, random_state)
         finest = min(image.spacing)
         spacing = tuple(step / finest for step in image.spacing)
-        n_filtered = sum(step <= MAX_SPACING_RATIO for step in spacing)
+        n_filtered = sum(fine_axes(spacing))
         raw, bank = _projections(blocks, image.n_bands)
         scales = tuple(sigmas) if sigmas is not None else SIGMAS[n_filtered]
         plain = cls(image.bands, image.ndim, spacing, scales, normalizer, raw, bank)
@@ -117,8 +115,11 @@ class FilterFeatures:
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """The spatial axes along which differences are taken."""
-        return tuple(i for i, step in enumerate(self.spacing) if step <= MAX_SPACING_RATIO)
+        """The spatial axes along which differences are taken.
+
+        Across thick slices they would compare different places.
+        """
+        return tuple(i for i, fine in enumerate(fine_axes(self.spacing)) if fine)
 
     @property
     def n_features(self) -> int:

@@ -10,16 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_clusternet.tiles import fine_axes
+
 #: A BatchNorm's epsilon, torch's default.
 _EPS = 1e-5
-#: An axis whose spacing is over so many times the finest has no kernel extent.
-ANISOTROPY = 3.0
 
 
 def kernel_extent(spacing: Sequence[float] | None, ndim: int) -> tuple[int, ...]:
-    """3 along each axis, 1 along those over three times coarser than the finest."""
-    sizes = spacing or (1.0,) * ndim
-    return tuple(1 if size > ANISOTROPY * min(sizes) else 3 for size in sizes)
+    """3 along each axis, 1 along coarse ones."""
+    return tuple(3 if fine else 1 for fine in fine_axes(spacing or (1.0,) * ndim))
 
 
 class MaskedBatchNorm(nn.Module):

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_clusternet.networks.unet import ANISOTROPY, CONV, NORM
+from napari_clusternet.networks.unet import CONV, NORM
+from napari_clusternet.tiles import fine_axes
 
 #: Steepness of the hard sigmoid: a bin's edge is 1 / 5000 wide.
 SLOPE = 5000.0
@@ -59,10 +60,8 @@ def kernel_of(size: int, spacing: Sequence[float], shape: Sequence[int]) -> tupl
     shape : sequence of int
         Extent of the image per axis, pixels.
     """
-    limit = ANISOTROPY * min(spacing) * (1 + 1e-6)
-    return tuple(
-        size if step <= limit and n > 1 else 1 for step, n in zip(spacing, shape, strict=True)
-    )
+    axes = zip(fine_axes(spacing), shape, strict=True)
+    return tuple(size if fine and n > 1 else 1 for fine, n in axes)
 
 
 class MaskBranch(nn.Module):

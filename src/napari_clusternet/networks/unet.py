@@ -11,13 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_clusternet.tiles import round_up
+from napari_clusternet.tiles import fine_axes, round_up
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
-#: An axis whose spacing is more than this times the finest is not mixed with its neighbours.
-ANISOTROPY = 3.0
 #: Levels of a U-Net in a file at most; each halves an axis.
 MAX_LEVELS = 16
 
@@ -66,7 +64,7 @@ class Plan:
 def plan_levels(spacing: Sequence[float], shape: Sequence[int], n_levels: int) -> Plan:
     """Plan strides and kernels per level, as nnU-Net does for anisotropic volumes.
 
-    At each level an axis whose spacing is over 3 times the finest one is neither pooled nor
+    At each level a coarse axis (`napari_clusternet.tiles.fine_axes`) is neither pooled nor
     convolved; once pooling has made the others as coarse, it takes part. An axis too short to
     halve is not pooled, and one of length 1 not convolved.
 
@@ -82,7 +80,7 @@ def plan_levels(spacing: Sequence[float], shape: Sequence[int], n_levels: int) -
     sizes, steps = list(spacing), list(shape)
     strides, kernels = [], []
     for _ in range(n_levels):
-        near = [size <= ANISOTROPY * min(sizes) * (1 + 1e-6) for size in sizes]
+        near = fine_axes(sizes)
         kernels.append(tuple(3 if ok and n > 1 else 1 for ok, n in zip(near, steps, strict=True)))
         stride = tuple(2 if ok and n >= 4 else 1 for ok, n in zip(near, steps, strict=True))
         strides.append(stride)
