@@ -55,7 +55,7 @@ def test_console_and_dock_follow_each_other(
     assert console("cn.current()") is console("control")  # with and without naming the viewer
 
     console("segmentation = control.segment(features='bands', n_clusters=8)")
-    assert dock.cancel.native.isVisibleTo(dock)
+    assert dock.going.cancel.native.isVisibleTo(dock)
     console.wait("control.session is not None")
     assert dock.strokes.value is viewer.layers["scene strokes"]
     console("control.strokes_layer.data[5:30, 5] = 1")

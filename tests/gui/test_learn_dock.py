@@ -62,12 +62,12 @@ def _until(control: Any, condition: Any) -> None:
 
 def test_train_show_save_and_load_by_buttons(viewer: Any, tmp_path: Any, monkeypatch: Any) -> None:
     dock = _dock(viewer)
-    assert "No image yet" in dock.empty.value
+    assert "No image yet" in dock.empty.text()
     assert not dock.train.enabled
     assert dock.train.tooltip == "Check an image first"
     _add(viewer)
     assert dock.train.enabled
-    assert "No features yet" in dock.summary.value
+    assert "No features yet" in dock.summary.text()
     for button in (dock.pause, dock.cancel, dock.show_, dock.save):
         assert not button.enabled
         assert button.tooltip
@@ -79,7 +79,7 @@ def test_train_show_save_and_load_by_buttons(viewer: Any, tmp_path: Any, monkeyp
     control = dock.controller
     assert control.runner.wait(WAIT)
     assert dock.train.enabled
-    assert "4 features" in dock.summary.value
+    assert "4 features" in dock.summary.text()
     _click(dock.show_)
     assert control.runner.wait(WAIT)
     assert "scene features" in viewer.layers
@@ -93,7 +93,7 @@ def test_train_show_save_and_load_by_buttons(viewer: Any, tmp_path: Any, monkeyp
     learned = control.model
     _click(dock.load)
     assert control.model is not learned
-    assert "kept.safetensors" in dock.summary.value
+    assert "kept.safetensors" in dock.summary.text()
 
 
 def test_pause_resume_cancel_and_go_on_by_buttons(viewer: Any, told: list[str]) -> None:
@@ -103,19 +103,19 @@ def test_pause_resume_cancel_and_go_on_by_buttons(viewer: Any, told: list[str]) 
     _quick(dock, epochs=5000)
     _click(dock.train)
     _until(control, lambda: len(control.curve) >= 2)
-    assert "loss" in dock.status.value
+    assert "loss" in dock.status.text()
     assert dock.bar.max == control.curve[-1].total
     assert dock.pause.text == "&Pause"
     _click(dock.pause)
     assert control.runner.paused
     assert dock.pause.text == "&Resume"
-    assert "paused" in dock.status.value
+    assert "paused" in dock.status.text()
     _click(dock.pause)
     assert not control.runner.paused
     _click(dock.cancel)
     assert control.runner.wait(WAIT)
     assert "Resume goes on" in told[-1]
-    assert "Resume goes on" in dock.status.value
+    assert "Resume goes on" in dock.status.text()
     assert dock.pause.text == "&Resume"
     done = control.model.n_iter_
     _click(dock.pause)
@@ -134,10 +134,10 @@ def test_two_docks_and_the_console_show_the_same(viewer: Any) -> None:
         assert not dock.train.enabled
         assert dock.cancel.enabled
     _until(control, lambda: len(control.curve) >= 1)
-    assert first.status.value == second.status.value != ""
+    assert first.status.text() == second.status.text() != ""
     _click(second.cancel)
     assert control.runner.wait(WAIT)
-    assert first.summary.value == second.summary.value
+    assert first.summary.text() == second.summary.text()
     assert first.train.enabled
 
 
@@ -197,7 +197,7 @@ def test_axes_are_asked_for_where_the_layer_does_not_say(viewer: Any) -> None:
     viewer.add_image(np.zeros((3, 64, 64), np.uint8), name="bands or slices")
     assert not dock.train.enabled
     assert "axes" in dock.train.tooltip
-    assert dock.status.value == dock.train.tooltip
+    assert dock.status.text() == dock.train.tooltip
     assert dock.axes.choices == ("as the layer says", "CYX", "YXC", "ZYX")
     dock.axes.value = "CYX"
     assert dock.train.enabled

@@ -224,7 +224,7 @@ def test_cancel_stops_and_keeps_the_session(docked: Callable[..., Docked], qtbot
     labels = control.session.labels
     dock.targets.tick(dock.targets._targets()[0])
     dock.apply.native.click()
-    dock._cancel.native.click()
+    dock.going.cancel.native.click()
     finish(qtbot, control)
     assert "large classes" not in viewer.layers
     assert dock.apply.enabled

@@ -122,8 +122,8 @@ def test_regions_are_shown_while_a_network_learns_and_kept_after_cancel(
     assert "Cancel keeps them" in dock.message.text()
     assert not dock.run.enabled
     assert "dfc on scene is running" in dock.run.tooltip
-    qtbot.waitUntil(lambda: "labels" in dock.status.text(), timeout=60_000)
-    _click(dock.cancel)
+    qtbot.waitUntil(lambda: "labels" in dock.going.status.text(), timeout=60_000)
+    _click(dock.going.cancel)
     assert control.runner.wait(WAIT)
     regions = viewer.layers["scene regions (dfc)"].data
     assert set(np.unique(regions)) == set(range(1, int(regions.max()) + 1))  # without gaps

@@ -213,18 +213,9 @@ class ClassifyDock(QWidget):
         if control.closed or self._refreshing:
             return
         self._follow_class()
-        session, busy = control.session, control.runner.busy
+        session = control.session
         self.message.setText(self._what_next())
-        method = self.method.value or CLUSTERNET
-        chosen = bool(self._layers())
-        why_not = f"{control.runner.title} is running" if busy else "" if chosen else NO_IMAGE
-        made = control.made_of(self._layers())
-        again = made is not None and made.session is not None
-        enable(self.start, why_not, "Compute classes from the strokes" if method != CLUSTERNET
-               else AGAIN if again else "Compute features and clusters, then paint")  # fmt: skip
-        self.start.text = ("&Start anew" if again else "&Start") if method == CLUSTERNET else (
-            f"&Run {method}"
-        )  # fmt: skip
+        self._offer_start()
         show(self.axes, bool(self.axes.choices))
         show(self.segmentation, len(control.segmentations) > 1)
         show(self.quicken, active is not None and active.strokes_are_slow)
@@ -245,6 +236,18 @@ class ClassifyDock(QWidget):
                 self.threshold.value = session.threshold
         self._show_classes()
         self._show_refining()
+
+    def _offer_start(self) -> None:
+        runner, layers = self._control.runner, self._layers()
+        method, made = self.method.value or CLUSTERNET, self._control.made_of(layers)
+        name, tooltip = "&Start", "Compute features and clusters, then paint"
+        if method != CLUSTERNET:
+            name, tooltip = f"&Run {method}", "Compute classes from the strokes"
+        elif made is not None and made.session is not None:
+            name, tooltip = "&Start anew", AGAIN
+        why_not = f"{runner.title} is running" if runner.busy else "" if layers else NO_IMAGE
+        enable(self.start, why_not, tooltip)
+        self.start.text = name
 
     def _show_refining(self) -> None:
         active = self._control.active

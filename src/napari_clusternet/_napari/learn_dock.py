@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton
+from magicgui.widgets import ComboBox, ProgressBar, PushButton
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_clusternet._napari.controller import current
-from napari_clusternet._napari.frames import attempt, folded, scrolled
+from napari_clusternet._napari.frames import attempt, enable, folded, row, scrolled, text
+from napari_clusternet._napari.going import STOPPING
 from napari_clusternet._napari.layer_choice import LayerChoice
 from napari_clusternet._napari.learn_form import PURPOSES, ParameterForm, parse_bands
 from napari_clusternet._napari.learn_plots import Curves
@@ -76,17 +75,17 @@ class LearnDock(QWidget):
             ParameterForm(),
             Curves(),
         )
-        self.empty = _text("No image yet. Open one, or try File > Open Sample > ClusterNet.")
+        self.empty = text("No image yet. Open one, or try File > Open Sample > ClusterNet.")
         self.preset = ComboBox(
-            choices=[(text.partition(":")[0], name) for name, text in PURPOSES.items()],
+            choices=[(words.partition(":")[0], name) for name, words in PURPOSES.items()],
             value=preferences().preset,
             tooltip="How thoroughly to learn; Advanced shows the numbers",
         )
         device = self.form.widgets["device"]
         if preferences().device in device.choices:
             device.value = preferences().device
-        self.purpose, self.device, self.status = _text(), _text(), _text()
-        self.summary = _text()
+        self.purpose, self.device, self.status = text(), text(), text()
+        self.summary = text()
         self.together = ComboBox(
             choices=[_TOGETHER, _APART],
             tooltip="What several checked layers of one grid are; other grids are other images",
@@ -94,13 +93,16 @@ class LearnDock(QWidget):
         self.axes = ComboBox(
             choices=[_AS_LAYER], tooltip="Which axis of the layer is which, where it does not say"
         )
-        self.train = _button("&Train", self._train, "Learn features of the checked images")
-        self.pause = _button("&Pause", self._pause, "")
-        self.cancel = _button("&Cancel", self._cancel, "")
         self.bar = ProgressBar(min=0, max=1, value=0)
-        self.show_ = _button("Show &features", self._show, "")
-        self.save = _button("&Save...", self._save, "")
-        self.load = _button("&Load...", self._load, "Load features that were saved")
+        self.train, self.pause = PushButton(text="&Train"), PushButton(text="&Pause")
+        self.cancel, self.show_ = PushButton(text="&Cancel"), PushButton(text="Show &features")
+        self.save, self.load = PushButton(text="&Save..."), PushButton(text="&Load...")
+        self.load.tooltip = "Load features that were saved"
+        for button, action in (
+            (self.train, self._train), (self.pause, self._pause), (self.cancel, self._cancel),
+            (self.show_, self._show), (self.save, self._save), (self.load, self._load),
+        ):  # fmt: skip
+            button.clicked.connect(action)
         self.preset.changed.connect(self._choose_preset)
         self.together.changed.connect(self._follow)
         self.axes.changed.connect(self._follow)
@@ -117,10 +119,10 @@ class LearnDock(QWidget):
         self._options = options
         advanced = folded("Advanced", self.form)
         for part in (self.layers, self.empty, options, self.purpose, self.device,
-                     _row(self.train, self.pause, self.cancel), self.bar, self.status,
-                     self.curves, self.summary, self.show_, _row(self.save, self.load),
+                     row(self.train, self.pause, self.cancel), self.bar, self.status,
+                     self.curves, self.summary, self.show_, row(self.save, self.load),
                      advanced):  # fmt: skip
-            if isinstance(part, QFormLayout | QHBoxLayout):
+            if isinstance(part, QFormLayout):
                 column.addLayout(part)
             else:
                 column.addWidget(getattr(part, "native", part))
@@ -163,7 +165,7 @@ class LearnDock(QWidget):
         self._try(self.controller.pause if running else self.controller.resume)
 
     def _cancel(self) -> None:
-        self.status.value = "Stopping after this step ..."
+        self.status.setText(STOPPING)
         self.controller.cancel()
 
     def _show(self) -> None:
@@ -197,30 +199,33 @@ class LearnDock(QWidget):
         """Show the controller's state."""
         runner, chosen = self.controller.runner, self.layers.checked
         self.layers.setVisible(self.layers.count() > 0)
-        self.empty.visible = self.layers.count() == 0
+        self.empty.setVisible(self.layers.count() == 0)
         self._options.setRowVisible(self.together.native, len(chosen) > 1)
         self._offer_axes(chosen)
         why_not, expected = self._outlook(chosen)
-        self.purpose.value = (
+        self.purpose.setText(
             f"{PURPOSES[self.preset.value].partition(': ')[2].capitalize()} {expected}"
         )
-        self.device.value = self.controller.device_in_words(self.form.parameters)
-        model = self.controller.model
-        for button, reason in (
-            (self.train, why_not), (self.pause, self._why_no_pause()),
-            (self.cancel, "" if runner.busy else "Nothing is running"),
-            (self.show_, "" if model is not None and not runner.busy else
-             "Learn or load features first" if model is None else f"{runner.title} is running"),
-            (self.save, "" if model is not None else "Learn or load features first"),
+        self.device.setText(self.controller.device_in_words(self.form.parameters))
+        none = "Learn or load features first" if self.controller.model is None else ""
+        busy = f"{runner.title} is running" if runner.busy else ""
+        for button, reason, tooltip in (
+            (self.train, why_not, "Learn features of the checked images"),
+            (self.pause, self._why_no_pause(), "Wait after the current step, and go on later"),
+            (self.cancel, "" if busy else "Nothing is running",
+             "Stop after the current step; what is learned by then is kept"),
+            (self.show_, none or busy, "The checked image in colours of its features"),
+            (self.save, none, "Keep the features in a file"),
         ):  # fmt: skip
-            _enable(button, reason)
+            enable(button, reason, tooltip)
         going = runner.busy and not runner.paused
         self.pause.text = "&Pause" if going or not self.pause.enabled else "&Resume"
         self.bar.visible = runner.busy
         self.curves.setVisible(bool(self.controller.curve))
         self.curves.show_steps(self.controller.curve)
-        self.summary.value = self.controller.model_summary or (
-            NO_FEATURES if self.controller.training is None else COMING
+        self.summary.setText(
+            self.controller.model_summary
+            or (NO_FEATURES if self.controller.training is None else COMING)
         )
         self._show_status()
 
@@ -252,7 +257,7 @@ class LearnDock(QWidget):
         data = getattr(first, "data", None)
         shape = () if first is None else (data[0] if first.multiscale else data).shape
         known = {} if first is None or first.rgb else _AXES.get(len(shape), {})
-        choices = ((_AS_LAYER, _AS_LAYER), *((text, axes) for text, axes in known.items()))
+        choices = ((_AS_LAYER, _AS_LAYER), *((words, axes) for words, axes in known.items()))
         self._options.setRowVisible(self.axes.native, bool(known))
         if tuple(self.axes.choices) != tuple(value for _, value in choices):
             with self.axes.changed.blocked():
@@ -269,49 +274,21 @@ class LearnDock(QWidget):
         runner, why_not = self.controller.runner, ""
         if runner.busy:
             steps = self.controller.curve if self.controller.training is not None else []
-            text = [runner.title]
+            said = [runner.title]
             if steps:
                 last = steps[-1]
                 self.bar.max, self.bar.value = max(last.total, 1), last.done
-                text += [f"{100 * last.done // max(1, last.total)} %"]
-                text += [f"loss {last.metrics['loss']:.3g}"] if "loss" in last.metrics else []
+                said += [f"{100 * last.done // max(1, last.total)} %"]
+                said += [f"loss {last.metrics['loss']:.3g}"] if "loss" in last.metrics else []
             else:
                 self.bar.max = 0  # moves to and fro
-            text += ["paused"] if runner.paused else []
+            said += ["paused"] if runner.paused else []
             if runner.seconds_left is not None and not runner.paused:
-                text.append(f"{in_words(runner.seconds_left)} left")
-            why_not = " · ".join(text)
+                said.append(f"{in_words(runner.seconds_left)} left")
+            why_not = " · ".join(said)
         elif self.controller.unfinished is not None:
             why_not = "Training was stopped. Resume goes on from there; Train begins anew."
         elif not self.train.enabled and self.layers.checked:
             why_not = self.train.tooltip
-        self.status.value, self.status.visible = why_not, bool(why_not)
-
-
-def _text(value: str = "") -> Label:
-    label = Label(value=value)
-    label.native.setWordWrap(True)
-    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-    policy.setHeightForWidth(True)
-    label.native.setSizePolicy(policy)
-    label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _button(text: str, action: Callable[[], object], tooltip: str) -> PushButton:
-    button = PushButton(text=text, tooltip=tooltip)
-    button.changed.connect(action)
-    button.native.setProperty("own_tooltip", tooltip)
-    return button
-
-
-def _enable(button: PushButton, why_not: str) -> None:
-    button.enabled = not why_not
-    button.tooltip = why_not or button.native.property("own_tooltip")
-
-
-def _row(*buttons: PushButton) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for button in buttons:
-        row.addWidget(button.native)
-    return row
+        self.status.setText(why_not)
+        self.status.setVisible(bool(why_not))

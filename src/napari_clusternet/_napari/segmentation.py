@@ -26,9 +26,7 @@ BRUSH = 6
 #: napari's own, for layers that nobody has set otherwise.
 NAPARI_BRUSH = 10
 #: What to do once there is a result.
-GO_ON = (
-    "Paint where the result is wrong. Suggest a place goes to where a stroke helps most."
-)
+GO_ON = "Paint where the result is wrong. Suggest a place goes to where a stroke helps most."
 
 
 class Segmentation(Showing):
@@ -200,7 +198,7 @@ class Segmentation(Showing):
 
     @property
     def is_refining(self) -> bool:
-        """Whether the classes are being worked out anew; they may change once more by themselves."""
+        """Whether the classes are being worked out anew, and may change once more."""
         return self.refiner is not None and self.refiner.working
 
     def stroke_counts(self) -> dict[int, int]:

@@ -16,12 +16,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_clusternet._napari.frames import text
+
 if TYPE_CHECKING:
     from napari.layers import Image as ImageLayer
     from napari.layers import Layer
 
 #: Height of the list, rows.
 _ROWS = 5
+EMPTY = "No other image is open here. Open one in napari, or add files or a folder."
 
 
 class TargetList(QWidget):
@@ -53,15 +56,18 @@ class TargetList(QWidget):
         self._remove = QPushButton("Remove")
         self._remove.setToolTip("Take the selected file or folder off the list")
         self._remove.clicked.connect(self._remove_selected)
-        self._list.currentItemChanged.connect(lambda *_: self._show_remove())
+        self._list.currentItemChanged.connect(lambda *_: self._follow())
+        self._empty = text(EMPTY)
         buttons = QHBoxLayout()
         for button in (files, folder, self._remove):
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._list)
+        for part in (self._empty, self._list):
+            layout.addWidget(part)
         layout.addLayout(buttons)
-        self._show_remove()
+        self.changed.connect(self._follow)
+        self._follow()
 
     def chosen(self) -> list[Layer | Path]:
         """Return what is ticked."""
@@ -80,7 +86,6 @@ class TargetList(QWidget):
         for target in (*layers, *files):
             self._append(target, id(target) in ticked)
         self._list.blockSignals(False)
-        self._show_remove()
         self.changed.emit()
 
     def add(self, path: Path) -> None:
@@ -112,10 +117,13 @@ class TargetList(QWidget):
     def _targets(self) -> list[Any]:
         return [item.data(Qt.ItemDataRole.UserRole) for item in self._items()]
 
-    def _show_remove(self) -> None:
+    def _follow(self) -> None:
+        """Show what can be done with the list as it is."""
         item = self._list.currentItem()
         target = None if item is None else item.data(Qt.ItemDataRole.UserRole)
         self._remove.setEnabled(isinstance(target, Path))
+        self._empty.setVisible(self._list.count() == 0)
+        self._list.setVisible(self._list.count() > 0)
 
     def _ask_files(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Images to classify")
