@@ -407,6 +407,8 @@ INTERRUPTED = """
     def interrupt(self, path, *rest):
         write(self, path, *rest)
         os.kill(os.getpid(), signal.SIGINT)
+    # a shell's background jobs ignore it, and so do their children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tiff.TiffFormat.write_labels = interrupt
     sys.exit(main(sys.argv[1:]))
 """
