@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -77,3 +78,23 @@ def test_citation_and_licences() -> None:
     for licence in (data / "licences").iterdir():
         assert licence.read_text(encoding="utf-8").strip()
         assert licence.name in named
+
+
+def test_a_released_readme_has_no_relative_links() -> None:
+    spec = importlib.util.spec_from_file_location("links", ROOT / "packaging/absolute_links.py")
+    links = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(links)
+    home = "https://example.org/owner/name"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    released = links.absolute(readme, home, "v1.2")
+    shown = re.findall(rf"!\[[^]]*\]\({home}/raw/v1\.2/([^)]+)\)", released)
+    linked = re.findall(rf"(?<!!)\[[^]]*\]\({home}/blob/v1\.2/([^)#]+)\)", released)
+    assert "docs/images/workflow.png" in shown
+    assert "docs/quickstart.md" in linked
+    assert all((ROOT / path).exists() for path in (*shown, *linked))
+    every = re.findall(r"\]\(([^)]+)\)", released)
+    assert len(every) == len(re.findall(r"\]\(([^)]+)\)", readme))
+    assert all(re.match("https?://|#", link) for link in every)
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    urls = tomllib.loads(links.with_addresses(pyproject, home))["project"]["urls"]
+    assert urls == PROJECT["urls"] | {"Homepage": home, "Source": home, "Issues": f"{home}/issues"}
