@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from qtpy.QtTest import QTest
 import napari_clusternet as cn
 from napari_clusternet._napari.cluster_layer import DIM, HIGHLIGHT
 from napari_clusternet._napari.controller import Controller, current
+from napari_clusternet.band_means import BandMeans
 from napari_clusternet.errors import InputError
 from napari_clusternet.session import Session
 
@@ -306,10 +308,18 @@ def test_band_means_of_large_images_come_beside_the_window(
     viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_clusternet._napari.inspecting.DIRECT", 10)
+    read, asked = BandMeans.steps, threading.Event()
+
+    def later(means: BandMeans) -> Iterator[Any]:
+        steps = read(means)  # of the clusters as they are now
+        yield from (step for step in steps if asked.wait(10))
+
+    monkeypatch.setattr(BandMeans, "steps", later)
     control = opened(viewer, qtbot, "bands")
     told: list[int] = []
     control.session_changed.connect(lambda _: told.append(1))
     assert control.cluster_table()["mean_band_1"].isna().all()
+    asked.set()
     qtbot.waitUntil(lambda: bool(told), timeout=10000)
     table = control.cluster_table()
     expected = [control.image.data[0][control.session.cluster_map == i].mean() for i in table.index]

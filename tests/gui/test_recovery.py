@@ -294,20 +294,26 @@ CHILD = """
         print("kept", flush=True)
         if sys.argv[2] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if sys.argv[2] == "leave":
+        if sys.argv[2] == "quit":
             QTimer.singleShot(0, QCoreApplication.quit)
-            return
-        viewer.close()
+        elif sys.argv[2] == "exit":
+            QTimer.singleShot(0, sys.exit)
+        elif sys.argv[2] == "click":  # as the window's own button does
+            QTimer.singleShot(0, viewer.window._qt_window.close)
+        else:
+            viewer.close()
     end()
     napari.run()
 """
 
+#: Ways in which a program ends, and whether somebody closed its window.
+ENDS = {"kill": False, "quit": False, "exit": False, "click": True, "close": True}
 
-SLOW_ENDS = [pytest.param(end, marks=pytest.mark.slow) for end in ("close",)]
 
-
-@pytest.mark.parametrize("end", ["kill", *SLOW_ENDS])
-def test_row_34_strokes_outlive_a_killed_program(
+@pytest.mark.parametrize(
+    "end", [pytest.param(e, marks=() if e == "kill" else pytest.mark.slow) for e in ENDS]
+)
+def test_row_34_strokes_outlive_a_program_whose_window_nobody_closed(
     tmp_path: Path, make_napari_viewer: Callable[..., Any], end: str
 ) -> None:
     environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
@@ -319,13 +325,11 @@ def test_row_34_strokes_outlive_a_killed_program(
         )  # fmt: skip
     said = output.read_text()
     assert "\nkept\n" in f"\n{said}", said
+    assert done.returncode == (-signal.SIGKILL if end == "kill" else 0), said
     folder = tmp_path / "napari-clusternet" / "unsaved"
-    if end == "close":
-        assert done.returncode == 0, said
+    if ENDS[end]:
         assert list(folder.iterdir()) == []
         return
-    # a program that ends with its window open is no crash, but nobody closed the window either
-    assert done.returncode == (-signal.SIGKILL if end == "kill" else 0), said
     unsaved.root().parent.mkdir(parents=True, exist_ok=True)
     folder.rename(unsaved.root())
     viewer = make_napari_viewer()
@@ -348,7 +352,8 @@ def test_a_program_that_ends_without_closing_its_window(
     paint(segmentation.strokes_layer, painted())
     wait_for(qtbot, "scene", painted())
     qtbot.waitUntil(lambda: control.autosave._thread is None)
-    timer = control.autosave._timer  # Qt deletes it before the window
+    QApplication.instance().aboutToQuit.emit()
+    timer = control.autosave._timer  # Qt may delete it before the window
     timer.deleteLater()
     QApplication.sendPostedEvents(timer, QEvent.Type.DeferredDelete)
     if not left_open:

@@ -187,7 +187,7 @@ def test_two_docks_and_the_console_agree(
     for one in (dock, second):
         assert not one.export.enabled
         assert "running" in one.export.tooltip
-        assert one._cancel.native.isVisibleTo(one)
+        assert one.going.isVisibleTo(one)
     finish(qtbot, control)
     for one in (dock, second):
         assert one.export.enabled
