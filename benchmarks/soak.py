@@ -53,8 +53,13 @@ class User:
         self.layers: WeakSet[Any] = WeakSet()
         self.sessions: WeakSet[Any] = WeakSet()
         viewer.layers.events.inserted.connect(lambda event: self.layers.add(event.value))
-        self.control.session_changed.connect(lambda opened: self.sessions.add(opened.session))
+        self.control.session_changed.connect(self.note_session)
         self.begin()
+
+    def note_session(self, segmentation: Any) -> None:
+        """Remember a session as long as it is alive."""
+        if segmentation.session is not None:
+            self.sessions.add(segmentation.session)
 
     def begin(self) -> None:
         """Add an image, and make it ready for strokes."""

@@ -1,6 +1,6 @@
 """Several stroke methods on one sample, with scores and seconds.
 
-    python examples/compare_methods.py indian-pines clusternet forest svm random_walker
+python examples/compare_methods.py indian-pines clusternet forest svm random_walker
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a sample and its strokes to a GeoTIFF, polygons and a session.
 
-    python examples/one_image.py results/
+python examples/one_image.py results/
 """
 
 from __future__ import annotations

@@ -43,9 +43,7 @@ def test_batch_folder(documented: dict[str, Any], capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.slow  # whole samples
-def test_one_image_and_compare_methods(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_image_and_compare_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyogrio")
     script("one_image").main(tmp_path, "sentinel2")
     names = {path.name for path in tmp_path.iterdir()}

@@ -137,7 +137,7 @@ def test_a_volume_of_flat_voxels(viewer: Any, qtbot: Any) -> None:
     assert (control.labels_layer.data[0, :, :28] == 1).mean() > 0.95  # other planes too
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_multiscale_and_dask(viewer: Any, qtbot: Any, lazy: bool) -> None:
     finest = np.moveaxis(halves(2), -1, 0)
     levels = [finest, finest[:, ::2, ::2]]

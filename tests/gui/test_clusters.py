@@ -140,7 +140,7 @@ def test_isolate_dims_the_others_and_toggles(viewer: Any, qtbot: Any) -> None:
     assert not control.isolated
 
 
-@pytest.mark.parametrize("kind", ["rgb", "bands", "volume"])
+@pytest.mark.parametrize("kind", [pytest.param("rgb", marks=pytest.mark.slow), "bands", "volume"])
 def test_a_real_double_click_selects_the_cluster_under_the_pointer(
     make_napari_viewer: Any, qtbot: Any, kind: str
 ) -> None:

@@ -50,7 +50,14 @@ def is_freed(reference: Any, qtbot: Any) -> None:
 # ---- memory --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["all layers removed", "strokes removed", "image replaced"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "all layers removed",
+        pytest.param("strokes removed", marks=pytest.mark.slow),
+        pytest.param("image replaced", marks=pytest.mark.slow),
+    ],
+)
 def test_a_session_that_has_ended_is_freed(viewer: Any, qtbot: Any, way: str) -> None:
     segmentation = begin(viewer, qtbot)
     current(viewer).show_certainty()

@@ -88,7 +88,9 @@ def test_layers_of_one_grid_are_bands_others_are_images(viewer: Any) -> None:
         control._images([*layers, other], None, None, None)
 
 
-@pytest.mark.parametrize("kind", ["volume", "multiscale", "dask", "bands"])
+@pytest.mark.parametrize(
+    "kind", ["volume", pytest.param("multiscale", marks=pytest.mark.slow), "dask", "bands"]
+)
 def test_every_kind_of_layer_is_learned_and_shown(viewer: Any, kind: str) -> None:
     place: dict[str, Any] = {}
     if kind == "volume":

@@ -19,6 +19,7 @@ def dice(labels: np.ndarray, truth: np.ndarray) -> float:
     return evaluate(labels, truth, min_pixels=150).mean_dice
 
 
+@pytest.mark.slow
 def test_25_bands_enhanced_beats_paper_and_finds_the_fields() -> None:
     sample = load_sample("indian-pines")
     image = sample.open()

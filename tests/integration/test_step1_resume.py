@@ -47,7 +47,8 @@ def stop_after(model: ClusterNet, count: int, path: Path) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("clusterer", ["kmeans", "gmm"])
-@pytest.mark.parametrize("count", [3, 4, 6])  # inside, and at the ends of, rounds of 2 batches
+# inside, and at the ends of, rounds of 2 batches
+@pytest.mark.parametrize("count", [3, pytest.param(4, marks=pytest.mark.slow), 6])
 def test_resumed_equals_uninterrupted(
     mode: str, clusterer: str, count: int, tmp_path: Path
 ) -> None:

@@ -83,7 +83,12 @@ def test_a_spot_is_found_where_it_is(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "axes"), [((3, 432, 40), "CYX"), ((5, 40, 440), "CYX"), ((2, 30, 432), "ZYX")]
+    ("shape", "axes"),
+    [
+        ((3, 432, 40), "CYX"),
+        pytest.param((5, 40, 440), "CYX", marks=pytest.mark.slow),
+        ((2, 30, 432), "ZYX"),
+    ],
 )
 def test_tiles_equal_the_whole(weights: Path, shape: tuple[int, ...], axes: str) -> None:
     image = scene(*shape, axes=axes)

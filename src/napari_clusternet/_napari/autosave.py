@@ -133,21 +133,22 @@ class Autosave:
                 self._watched.remove(entry)
 
     def close(self, left_open: bool = False) -> None:
-        """End well: nothing is kept any more.
+        """Follow nothing any more.
 
         Parameters
         ----------
         left_open : bool
-            Whether nobody closed the window. If Qt ends with it, so does the program, and not by
-            the user's wish: what is kept stays, to be offered at the next start.
+            Whether the program ends with its window open: then what is kept stays, to be offered
+            at the next start. Else it is removed.
         """
         self._closed = True
-        qt_is_there = self._timer is None or stop_timer(self._timer)
+        if self._timer is not None:
+            stop_timer(self._timer)
         for entry in self._watched:
             self._leave(entry)
         if self._thread is not None:
             self._thread.join(CLOSING_WAIT)
-        if self._place is not None and (qt_is_there or not left_open):
+        if self._place is not None and not left_open:
             self._place.remove()
 
     def _of(self, layer: Labels) -> _Watched | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from napari.utils.notifications import (
     show_info,
     show_warning,
 )
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QCoreApplication, QTimer
 
 from napari_clusternet._napari import unsaved
 from napari_clusternet._napari.autosave import Autosave
@@ -50,14 +51,23 @@ class Recovering:
 
     def _start_keeping(self: Controller) -> None:
         self.autosave = Autosave()
+        self._quitting = False
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._note_quitting)
         files = self.unsaved if getattr(self.viewer, "window", None) is not None else []
         if files:  # once the dock has its place: the window moves what it tells to the corner once
             QTimer.singleShot(OFFER_AFTER, lambda: self._offer(files))
 
+    def _note_quitting(self: Controller) -> None:
+        self._quitting = True
+
     def _stop_keeping(self: Controller) -> None:
-        # napari forgets its window when it is told to close it
+        # A window that the user closes is gone before the program begins to end, and napari
+        # forgets the one that it is told to close. Any other goes because the program does.
         window = getattr(self.viewer, "window", None)
-        self.autosave.close(left_open=hasattr(window, "_qt_window"))
+        program_ends = self._quitting or not threading.main_thread().is_alive()
+        self.autosave.close(left_open=program_ends and hasattr(window, "_qt_window"))
 
     def _keep_strokes(self: Controller, segmentation: Segmentation) -> None:
         """Keep the strokes of an image from now on."""

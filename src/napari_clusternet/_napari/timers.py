@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QTimer
 
 
-def stop_timer(timer: QTimer) -> bool:
-    """Stop a timer; return whether it was there.
+def stop_timer(timer: QTimer) -> None:
+    """Stop a timer, if it is there.
 
     When the program ends with a window open, Qt deletes its objects in an order of its own: a
     timer that a closing window wants to stop may be gone. An error there would end the program
@@ -18,5 +18,3 @@ def stop_timer(timer: QTimer) -> bool:
     """
     with suppress(RuntimeError):  # wrapped C++ object has been deleted
         timer.stop()
-        return True
-    return False
