@@ -298,16 +298,14 @@ CHILD = """
             QTimer.singleShot(0, QCoreApplication.quit)
         elif sys.argv[2] == "exit":
             QTimer.singleShot(0, sys.exit)
-        elif sys.argv[2] == "click":  # as the window's own button does
+        else:  # as the user does
             QTimer.singleShot(0, viewer.window._qt_window.close)
-        else:
-            viewer.close()
     end()
     napari.run()
 """
 
 #: Ways in which a program ends, and whether somebody closed its window.
-ENDS = {"kill": False, "quit": False, "exit": False, "click": True, "close": True}
+ENDS = {"kill": False, "quit": False, "exit": False, "close": True}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +314,11 @@ ENDS = {"kill": False, "quit": False, "exit": False, "click": True, "close": Tru
 def test_row_34_strokes_outlive_a_program_whose_window_nobody_closed(
     tmp_path: Path, make_napari_viewer: Callable[..., Any], end: str
 ) -> None:
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    settings = tmp_path / "settings.yaml"  # nobody is there to be asked
+    settings.write_text("application:\n  confirm_close_window: false\n")
+    environment = {
+        **os.environ, "XDG_DATA_HOME": str(tmp_path), "NAPARI_CONFIG": str(settings),
+    }  # fmt: skip
     output = tmp_path / "output"
     with output.open("w") as stream:  # a pipe would be waited for beyond the time limit
         done = subprocess.run(
