@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ SCALES = {"100": "1", "150": "1.5"}
 PLUGIN = "napari-clusternet"
 DOCKS = {"learn": "Learn features", "regions": "Segment without strokes", "classify": "Classify",
          "clusters": "Clusters", "export": "Apply and export"}  # fmt: skip
+#: Their classes.
+CLASSES = {"learn": "learn_dock.LearnDock", "regions": "unsupervised_dock.UnsupervisedDock",
+           "classify": "classify_dock.ClassifyDock", "clusters": "clusters_dock.ClustersDock",
+           "export": "transfer_dock.TransferDock"}  # fmt: skip
 #: Width of a dock, and size of the window, in pixels of 100 %.
 DOCK_WIDTH, WINDOW = 300, (1280, 840)
 #: How each sample is gone through: learning, regions, and the plane to look at.
@@ -99,10 +104,15 @@ class Studio:
 
     @contextmanager
     def dock(self, key: str) -> Iterator[Any]:
-        """Open a dock, as wide as a narrow one is."""
+        """Open a dock as the menu does, as wide as a narrow one is."""
         from qtpy.QtCore import Qt
 
-        area, dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, DOCKS[key], tabify=False)
+        from napari_clusternet._napari.docking import open_dock
+
+        module, name = CLASSES[key].split(".")
+        kind = getattr(import_module(f"napari_clusternet._napari.{module}"), name)
+        dock = open_dock(self.viewer, kind, DOCKS[key])
+        area = dock.parent()
         window = self.viewer.window._qt_window
         self.pause(0.2)
         window.resizeDocks([area], [DOCK_WIDTH], Qt.Orientation.Horizontal)
@@ -326,7 +336,7 @@ def thicker(viewer: Any, strokes: Any) -> Any:
     from scipy.ndimage import grey_dilation
 
     data = strokes.data
-    wide = grey_dilation(data, size=(1,) * (data.ndim - 2) + ((5, 5) if data.ndim == 2 else (2, 2)))
+    wide = grey_dilation(data, size=(1,) * (data.ndim - 2) + ((9, 9) if data.ndim == 2 else (3, 3)))
     return viewer.add_labels(
         wide, colormap=strokes.colormap, opacity=1, affine=strokes.affine, units=strokes.units,
         axis_labels=strokes.axis_labels,

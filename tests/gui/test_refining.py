@@ -11,6 +11,7 @@ import pytest
 
 import napari_clusternet as cn
 from napari_clusternet._napari import refining
+from napari_clusternet._napari.classify_dock import REFINING, ClassifyDock
 from napari_clusternet._napari.controller import current
 from napari_clusternet._napari.preferences import Preferences
 
@@ -137,6 +138,30 @@ def test_it_can_be_turned_off(
     strokes(segmentation, qtbot)
     assert not segmentation.refiner.busy
     assert segmentation.session.labels.any()
+
+
+def test_the_dock_says_so_until_it_is_done(
+    segmentation: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock, wait, steps = ClassifyDock(viewer), threading.Event(), segmentation.session.refine_steps
+    qtbot.addWidget(dock)
+
+    def slow() -> Any:
+        wait.wait(20)
+        return (yield from steps())
+
+    monkeypatch.setattr(segmentation.session, "refine_steps", slow)
+    assert dock.refining.text() == ""
+    strokes(segmentation, qtbot)
+    qtbot.waitUntil(lambda: dock.refining.text() == REFINING, timeout=20_000)
+    segmentation.refiner.hold()  # a stroke begins: this one comes to nothing
+    assert dock.refining.text() == ""
+    wait.set()
+    segmentation.refiner.schedule()
+    qtbot.waitUntil(lambda: dock.refining.text() == REFINING, timeout=20_000)
+    qtbot.waitUntil(lambda: not segmentation.refiner.busy, timeout=60_000)
+    assert dock.refining.text() == ""
+    np.testing.assert_array_equal(segmentation.labels_layer.data, refined(segmentation))
 
 
 def test_closing_the_viewer_ends_it(segmentation: Any, viewer: Any, qtbot: Any) -> None:

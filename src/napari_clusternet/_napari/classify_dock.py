@@ -50,6 +50,8 @@ class ClassifyDock(QWidget):
         The viewer.
     """
 
+    tab = "Classify"
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._control = current(viewer)
@@ -224,8 +226,10 @@ class ClassifyDock(QWidget):
                "Take the last change back, clusters included")  # fmt: skip
         enable(self.redo, no_session or ("" if session.can_redo else "Nothing to apply again"),
                "Apply the last undone change again")  # fmt: skip
-        enable(self.suggest, no_session, "Go to where the next stroke helps most, and mark it")
-        enable(self.certainty, no_session, "A layer that shows how sure the classes are, 0 to 1")
+        enable(self.suggest, no_session, "Go to where the next stroke helps most, and mark it; "
+               "the house in the lower left shows the whole image again")  # fmt: skip
+        enable(self.certainty, no_session, "A layer that shows how sure the classes are: 1, "
+               "yellow, is sure; 0, dark blue, is not")  # fmt: skip
         enable(self.erase, "" if active is not None else "Press Start first",
                "Erase strokes (key 0 over the image)")  # fmt: skip
         layer = None if active is None else active.certainty_layer

@@ -53,6 +53,8 @@ class ClustersDock(QWidget):
         The viewer.
     """
 
+    tab = "Clusters"
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._control = current(viewer)

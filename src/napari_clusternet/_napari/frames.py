@@ -23,11 +23,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_clusternet._napari.docking import share_place
 from napari_clusternet._napari.runner import tell_error
 from napari_clusternet.errors import ClusterNetError
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
+
+
+#: Boxes to tick in a list, to be seen on any theme; napari leaves an empty one invisible.
+TICKS = """
+QListView::item {min-height: 18px}
+QListView::indicator {width: 13px; height: 13px; border: 1px solid rgb(135, 140, 150)}
+QListView::indicator:checked {background: rgb(0, 105, 200); image: url("theme_dark:/check.svg")}
+"""
 
 
 def attempt(action: Callable[[], object]) -> None:
@@ -64,7 +73,10 @@ class Column(QScrollArea):
 
 
 def scrolled(dock: QWidget, inner: QWidget) -> None:
-    """Fill a dock with `inner`, to be scrolled up and down where it is higher than the dock."""
+    """Fill a dock with `inner`, to be scrolled up and down where it is higher than the dock.
+
+    It shares its place in the window with the other docks; see `share_place`.
+    """
     area = Column()
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -72,6 +84,7 @@ def scrolled(dock: QWidget, inner: QWidget) -> None:
     outer = QVBoxLayout(dock)
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(area)
+    share_place(dock)
 
 
 def stacked(dock: QWidget, *parts: QWidget) -> None:

@@ -27,11 +27,16 @@ class Going(QWidget):
         Whose work is shown.
     tooltip : str
         What its Cancel does.
+    figures : bool
+        Whether figures of a step are shown, such as a loss.
     """
 
-    def __init__(self, runner: Runner, tooltip: str = "Stop after the current step") -> None:
+    def __init__(
+        self, runner: Runner, tooltip: str = "Stop after the current step", figures: bool = False
+    ) -> None:
         super().__init__()
-        self._runner, self._tooltip, self._shown = runner, tooltip, ""
+        self._runner, self._tooltip, self._figures = runner, tooltip, figures
+        self._shown = ""
         self.bar = ProgressBar(min=0, max=0, value=0)
         self.status = text()
         self.cancel = PushButton(text="&Cancel")
@@ -62,7 +67,8 @@ class Going(QWidget):
     def _words(self, step: Progress) -> list[str]:
         said = [f"{self._runner.title}: {step.stage}"]
         said += [f"{step.done} of {step.total}"] if step.total > 1 else []
-        said += [f"{name} {value:.3g}" for name, value in step.metrics.items()]
+        if self._figures:
+            said += [f"{name} {value:.3g}" for name, value in step.metrics.items()]
         if self._runner.seconds_left is not None:
             said.append(f"{in_words(self._runner.seconds_left)} left")
         return said

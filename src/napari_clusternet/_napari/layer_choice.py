@@ -8,6 +8,7 @@ from psygnal import Signal
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
+from napari_clusternet._napari.frames import TICKS
 from napari_clusternet._napari.ties import Ties
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class LayerChoice(QListWidget):
         self._ties = Ties(self)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSpacing(_GAP)
+        self.setStyleSheet(TICKS)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setAccessibleName("Images to learn from")
         self.setToolTip("Check one image, or several layers that are its bands or further images")

@@ -52,6 +52,8 @@ class LearnDock(QWidget):
         Its controller has all the state; any number of these docks show the same.
     """
 
+    tab = "Learn"
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.controller, self._docked = current(viewer), False

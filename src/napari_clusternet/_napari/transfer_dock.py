@@ -56,6 +56,8 @@ class TransferDock(QWidget):
         The viewer.
     """
 
+    tab = "Export"
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._control = current(viewer)

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_clusternet._napari.frames import text
+from napari_clusternet._napari.frames import TICKS, text
 
 if TYPE_CHECKING:
     from napari.layers import Image as ImageLayer
@@ -41,6 +41,8 @@ class TargetList(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._list = QListWidget()
+        self._list.setStyleSheet(TICKS)
+        self._list.setSpacing(2)
         self._list.setAccessibleName("Images to apply the session to")
         self._list.setToolTip("Tick the images to classify; Space ticks, too")
         self._list.setFixedHeight(_ROWS * (self._list.fontMetrics().height() + 8))

@@ -9,7 +9,9 @@ from napari.layers import Labels, Layer
 from qtpy.QtWidgets import QWidget
 
 from napari_clusternet._napari import classify_parts as parts
+from napari_clusternet._napari.classify_dock import ClassifyDock
 from napari_clusternet._napari.controller import current
+from napari_clusternet._napari.docking import open_dock
 from napari_clusternet._napari.frames import attempt, enable, folded, section, show, stacked, text
 from napari_clusternet._napari.going import Going
 from napari_clusternet._napari.learn_form import devices, parse_bands
@@ -42,6 +44,8 @@ class UnsupervisedDock(QWidget):
     viewer : napari.viewer.Viewer
         The viewer.
     """
+
+    tab = "Regions"
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -76,7 +80,7 @@ class UnsupervisedDock(QWidget):
         self.method = ComboBox(tooltip="How the image is divided")
         self.run = PushButton(text="&Run")
         self.going = Going(self._control.runner, "Stop after the current step; a method that "
-                           "shows regions meanwhile keeps them")  # fmt: skip
+                           "shows regions meanwhile keeps them", figures=True)  # fmt: skip
         self.method.changed.connect(self._method_chosen)
         self.run.clicked.connect(self._run)
         return section(
@@ -226,9 +230,8 @@ class UnsupervisedDock(QWidget):
 
     def _use_chosen(self) -> None:
         self._control.use_as_clusters(self._chosen_regions().layer)
-        window = getattr(self._viewer, "window", None)
-        if window is not None:  # that is where classes are chosen
-            window.add_plugin_dock_widget("napari-clusternet", "Classify", tabify=True)
+        if getattr(self._viewer, "window", None) is not None:  # that is where classes are chosen
+            open_dock(self._viewer, ClassifyDock, "Classify")
 
     def _try(self, act: Any) -> None:
         attempt(act)
