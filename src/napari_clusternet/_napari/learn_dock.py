@@ -39,6 +39,7 @@ _AXES = {
 _AS_LAYER = "as the layer says"
 _TOGETHER, _APART = "bands of one image", "separate images"
 NO_FEATURES = "No features yet: check an image and press Train, or load what was saved."
+NEXT = "In Classify, Automatic takes them from now on."
 COMING = "Features are there at the end. Cancel keeps what is learned by then."
 _FILES = "Learned features (*.safetensors)"
 
@@ -225,10 +226,9 @@ class LearnDock(QWidget):
         self.bar.visible = runner.busy
         self.curves.setVisible(bool(self.controller.curve))
         self.curves.show_steps(self.controller.curve)
-        self.summary.setText(
-            self.controller.model_summary
-            or (NO_FEATURES if self.controller.training is None else COMING)
-        )
+        summary = self.controller.model_summary
+        nothing = NO_FEATURES if self.controller.training is None else COMING
+        self.summary.setText(f"{summary} {NEXT}" if summary else nothing)
         self._show_status()
 
     def _why_no_pause(self) -> str:
