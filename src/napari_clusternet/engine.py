@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 #: Pixels of the clusters that are split while the user waits (enhanced mode).
 SPLIT_PIXELS = 20_000
+#: Classifiers that are averaged hedge: their shares to this power, summing to 1, are right as often
+#: as they say.
+SHARPENING = 1.5
 #: Rounds of splits by what the strokes say about a cluster's pixels (enhanced mode).
 REFINE_ROUNDS = 4
 
@@ -294,7 +297,8 @@ class ClusterEngine:
             best = share.argmax(axis=1) + 1
             states = np.where(totals == 0, INFERRED, np.where(classes == best, CLASSIFIED, MIXED))
             classes = best
-            certainty = share.max(axis=1)
+            sharp = share**SHARPENING
+            certainty = sharp.max(axis=1) / np.maximum(sharp.sum(axis=1), 1e-12)
         elif self.enhanced and seen == 1:
             warnings.warn("strokes: only one class so far; need at least two", stacklevel=6)
         by_hand = state.assigned > 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import napari_clusternet as cn
+from napari_clusternet.engine import SHARPENING
 from napari_clusternet.errors import ClusterNetError
 from napari_clusternet.progress import drain
 from napari_clusternet.session import Session
@@ -165,8 +166,9 @@ def test_strokes_count_as_pixels_and_the_rest_by_its_posterior(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # One cluster of 10 pixels, 2 of them stroked with class 1. The posterior says (.3, .7) of the
-    # others: class 1 has 2 + 8 x .3 = 4.4 pixels, class 2 8 x .7 = 5.6, so 2 it is, .56 sure.
+    # others: class 1 has 2 + 8 x .3 = 4.4 pixels, class 2 8 x .7 = 5.6, so 2 it is.
     # In a second cluster of 10 pixels 6 are stroked with class 2: 6 + 4 x .4 = 7.6 of 10.
+    # The odds, 5.6 to 4.4 and 7.6 to 2.4, are sharpened: to the power 1.5.
     regions = np.repeat([[1, 2]], 5, axis=0).repeat(2, axis=1)
     image = cn.open_image(np.arange(20, dtype=np.float32).reshape(5, 4), axes="YX")
     session = Session(image, "bands", regions=regions)
@@ -179,4 +181,5 @@ def test_strokes_count_as_pixels_and_the_rest_by_its_posterior(
     table = session.clusters
     assert table["class"].tolist() == [2, 2]
     assert table["state"].tolist() == ["mixed", "classified"]  # the first contradicts its strokes
-    np.testing.assert_allclose(table["certainty"], [0.56, 0.76], rtol=1e-6)
+    odds = np.array([5.6 / 4.4, 7.6 / 2.4]) ** SHARPENING
+    np.testing.assert_allclose(table["certainty"], odds / (1 + odds), rtol=1e-6)
