@@ -131,6 +131,32 @@ def test_it_gives_way_to_a_stroke_that_is_being_painted(
     assert segmentation.session.labels[15, 30] == 2
 
 
+def test_a_look_elsewhere_neither_begins_it_anew_nor_stops_it(
+    segmentation: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, wait, steps = [], threading.Event(), segmentation.session.refine_steps
+
+    def slow() -> Any:
+        begun.append(True)
+        wait.wait(20)
+        return (yield from steps())
+
+    monkeypatch.setattr(segmentation.session, "refine_steps", slow)
+    strokes(segmentation, qtbot)
+    qtbot.waitUntil(lambda: segmentation.is_refining, timeout=20_000)
+    segmentation.strokes_layer.refresh()  # what another plane of a volume does
+    qtbot.wait(200)
+    assert segmentation.is_refining
+    wait.set()
+    qtbot.waitUntil(lambda: not segmentation.refiner.busy, timeout=60_000)
+    segmentation.strokes_layer.refresh()
+    qtbot.wait(200)
+    assert not segmentation.refiner.busy
+    assert len(begun) == 1
+    segmentation.refiner.hold()
+    np.testing.assert_array_equal(segmentation.labels_layer.data, refined(segmentation))
+
+
 def test_it_can_be_turned_off(
     segmentation: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,11 +71,11 @@ def columns_of(table: pd.DataFrame, image: Image, names: Mapping[int, str]) -> l
     columns = [
         Column("Cluster", "Cluster id, in the colour of its class", table.index.to_numpy(), str),
         Column("Class", "The class in force", named, str),
+        Column(what, f"{what} on the ground or in the body", table["size"].to_numpy(),
+               lambda size: size_text(size, image)),
         Column("State", "What its strokes say: a class, mixed or unclassified; or inferred from "
                "the strokes elsewhere, or assigned by hand", told, str),
         Column("Pixels", "Pixels of the cluster", table["pixels"].to_numpy(), "{:,}".format),
-        Column(what, f"{what} on the ground or in the body", table["size"].to_numpy(),
-               lambda size: size_text(size, image)),
     ]  # fmt: skip
     for name in table.columns:
         values = table[name].to_numpy() if name != "centroid" else None

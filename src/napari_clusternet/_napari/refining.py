@@ -41,6 +41,7 @@ class Refiner:
         self.working = False
         self._session, self._changed = session, changed
         self._worker: Worker | None = None
+        self._due = True
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._begin)
@@ -60,8 +61,14 @@ class Refiner:
     def schedule(self) -> None:
         """Begin when no stroke has come for a while; what is being worked out is given up."""
         self.hold()
+        self._due = True
         if preferences().refine and self._session.can_refine:
             self._timer.start(IDLE_MS)
+
+    def go_on(self) -> None:
+        """Schedule what was given up, if nothing came of it and it has not begun again."""
+        if self._due and not self.working and not self._timer.isActive():
+            self.schedule()
 
     def stop(self) -> None:
         """Give up, and wait a moment until that is done."""
@@ -88,8 +95,10 @@ class Refiner:
         self._worker = None
         self._set_working(False)
         if error is None:
+            self._due = False
             self._session.take(result)
         elif not isinstance(error, Cancelled):
+            self._due = False
             tell_error(error, "Refining")
 
 

@@ -88,7 +88,7 @@ class Segmentation(Showing):
         self.method_layers: dict[str, Labels] = {}
         self.regions: Any = None
         self.message = ""
-        self._taking = False
+        self._taking = self._moved = False
         self._changed, self._refining = changed, refining
         self._leave: Callable[[], None] = lambda: None
         self._watcher: StrokeWatcher | None = None
@@ -175,13 +175,14 @@ class Segmentation(Showing):
         if self.session is None:
             self._changed(self)
             return
-        self._taking = True
+        self._taking, self._moved = True, False
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 self.session.follow(self.strokes_layer.data)
-                if self.refiner is not None:
-                    self.refiner.schedule()
+            if self.refiner is not None:
+                # a look at another plane of a volume comes here too
+                (self.refiner.schedule if self._moved else self.refiner.go_on)()
         except Exception:
             self.message = "The strokes could not be taken; see the notification."
             raise
@@ -236,6 +237,7 @@ class Segmentation(Showing):
 
     def _show(self, session: Session) -> None:
         """Bring the layers up to date, whoever changed the session."""
+        self._moved = True
         if not self._taking:
             self._show_strokes(session)
             self.message = _advice(session, [])
