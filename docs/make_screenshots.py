@@ -43,7 +43,7 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 #: The strip: what each frame shows.
 FRAMES = ("strokes", "features", "clusters", "classes", "certainty")
-CAPTIONS = ("1. A few strokes", "2. Features, learned without labels", "3. Clusters",
+CAPTIONS = ("1. A few strokes (drawn wider)", "2. Features, learned without labels", "3. Clusters",
             "4. Strokes give clusters classes", "5. How sure that is")  # fmt: skip
 #: Pictures that pages show, and how many pixels wide they are there.
 SHOWN = {
@@ -381,7 +381,10 @@ def save_small(picture: Any, path: Path) -> None:
     """Write a PNG of 256 colours."""
     from PIL import Image
 
-    few = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # this way the colour of a small swatch is kept, too
+    few = picture.convert("RGB").quantize(
+        256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+    )
     few.save(path, optimize=True)
 
 

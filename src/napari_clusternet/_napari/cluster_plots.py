@@ -48,6 +48,7 @@ class Plot(pg.PlotWidget):
         for axis in ("left", "bottom"):
             self.getAxis(axis).setPen(text)
             self.getAxis(axis).setTextPen(text)
+            self.getAxis(axis).enableAutoSIPrefix(False)  # no "band (x0.001)"
 
 
 def short_titles(bands: Sequence[str]) -> list[str]:
