@@ -232,7 +232,7 @@ def test_without_the_image_the_strokes_are_shown_all_the_same(
     assert layer.metadata["crs"] == "EPSG:32621"
     for name in ("scene strokes", "odd strokes"):
         np.testing.assert_array_equal(viewer.layers[name].data, painted())
-    assert "Recovered" in told[-1]
+    assert any("Recovered" in text for text in told)
 
 
 def test_a_damaged_file_is_told_and_stays_the_rest_comes_back(
@@ -247,7 +247,7 @@ def test_a_damaged_file_is_told_and_stays_the_rest_comes_back(
     control.recover()
     assert control.runner.wait(30)
     assert [layer.name for layer in viewer.layers] == ["good strokes"]
-    assert str(broken) in told[-1]
+    assert any(str(broken) in text for text in told)
     assert broken.read_bytes() == before
     control.discard()
     assert control.unsaved == []

@@ -74,7 +74,8 @@ def _maximum_flow_cut(cost: IntArray, ends: IntArray, capacity: IntArray) -> Boo
     rows = np.concatenate([ends[0], np.full(len(up), source), down])
     columns = np.concatenate([ends[1], up, np.full(len(down), sink)])
     values = np.concatenate([capacity, cost[up], -cost[down]]).astype(np.int32)
-    graph = csr_array((values, (rows, columns)), shape=(n + 2, n + 2))
+    at = rows.astype(np.int32), columns.astype(np.int32)  # SciPy 1.14 takes no others for a flow
+    graph = csr_array((values, at), shape=(n + 2, n + 2))
     flow = maximum_flow(graph, source, sink).flow
     residual = csr_array((graph - flow).T)  # from an edge's end to its start
     residual.eliminate_zeros()

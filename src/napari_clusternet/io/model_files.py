@@ -174,7 +174,7 @@ def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return `array` in C order and little-endian, as safetensors stores it."""
     if array.dtype.name not in _DTYPES:
         invalid("tensors", array, "neither boolean, integer nor float", "Convert it first")
-    return np.array(array, dtype=array.dtype.newbyteorder("<"), order="C", copy=None)
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
 def _checksum(array: npt.NDArray[Any]) -> int:
