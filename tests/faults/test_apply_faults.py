@@ -129,7 +129,7 @@ KILLER = """
 def killed(folder: Path, name: str, kills: int) -> dict[str, int]:
     command = [sys.executable, "-c", textwrap.dedent(KILLER), str(Path(__file__).parent)]
     run = subprocess.run(
-        [*command, str(folder / name), str(kills)], capture_output=True, text=True, timeout=280,
+        [*command, str(folder / name), str(kills)], capture_output=True, text=True, timeout=600,
         check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

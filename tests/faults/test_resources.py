@@ -287,7 +287,7 @@ TRAINING = """
 @pytest.mark.slow
 def test_row_35_training_killed_while_it_writes_checkpoints(tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "integration"
-    done = child(TRAINING, folder, tmp_path, 20, timeout=280)
+    done = child(TRAINING, folder, tmp_path, 20, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     tried, seen = map(int, done.stdout.split())
     assert tried == 20
