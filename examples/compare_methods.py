@@ -1,6 +1,8 @@
 """Several stroke methods on one sample, with scores and seconds.
 
-python examples/compare_methods.py indian-pines clusternet forest svm random_walker
+    python examples/compare_methods.py indian-pines clusternet forest svm random_walker
+
+Without names of methods, all that take the sample are compared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """From a sample and its strokes to a GeoTIFF, polygons and a session.
 
-python examples/one_image.py results/
+    python examples/one_image.py results/
+
+The sample is a Landsat scene; its strokes come with it.
 """
 
 from __future__ import annotations

@@ -50,6 +50,10 @@ class Column:
     band: bool = False
 
 
+#: Columns that the filter by words looks at.
+_SEARCHED = ("Cluster", "Class", "State")
+
+
 def columns_of(table: pd.DataFrame, image: Image, names: Mapping[int, str]) -> list[Column]:
     """Return the columns to show of ``session.clusters``.
 
@@ -165,7 +169,7 @@ class ClusterModel(QAbstractTableModel):
 
     def texts(self) -> list[str]:
         """Return what each row says, for the filter: its id, class and state."""
-        first = [self.columns[i] for i in range(min(3, len(self.columns)))]
+        first = [column for column in self.columns if column.title in _SEARCHED]
         shown = [[column.text(value) for value in column.cells[self._order]] for column in first]
         return [" ".join(row).casefold() for row in zip(*shown, strict=True)]
 
