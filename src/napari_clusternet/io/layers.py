@@ -24,7 +24,8 @@ _AXIS_NAMES = {"BAND": "C", "BANDS": "C", "CHANNEL": "C", "CHANNELS": "C", "PLAN
 
 def is_layer(source: Any) -> bool:
     """Return whether `source` looks like a napari layer: data that is placed in a world."""
-    return all(hasattr(source, name) for name in ("data", "scale", "translate", "affine"))
+    # `data` last: arrays of dates refuse to be asked for theirs
+    return all(hasattr(source, name) for name in ("affine", "scale", "translate", "data"))
 
 
 def image_from_layer(layer: Any, options: OpenOptions) -> Image:

@@ -62,7 +62,7 @@ class OmeZarrFormat:
         import zarr
 
         with reading(path):
-            node = zarr.open(str(path), mode="r")
+            node = zarr.open(path, mode="r")
             if isinstance(node, zarr.Array):
                 return self._open_array(path, node, options)
             attributes = node.attrs.asdict()
@@ -140,7 +140,7 @@ def create_labels(
 
     version = str(like.extra.get("ome-zarr", "0.5"))
     old = version == "0.4"
-    group = zarr.create_group(str(path), zarr_format=2 if old else 3)
+    group = zarr.create_group(path, zarr_format=2 if old else 3)
     levels = [(1,) * like.ndim, *factors]
     for level, steps in enumerate(levels):
         shape = tuple(-(-n // step) for n, step in zip(like.shape, steps, strict=True))
@@ -206,7 +206,7 @@ def _source(folder: Path) -> tuple[_ZarrArray, tuple[int, ...]]:
     """Return one dataset and its chunk shape, after checking what its metadata claim."""
     import zarr
 
-    array = zarr.open_array(str(folder), mode="r")
+    array = zarr.open_array(folder, mode="r")
     _refuse_pickle(folder, array.metadata.to_dict())
     check_claim(folder, array.shape, array.dtype, chunk=array.chunks)
     source = _ZarrArray(folder, array.shape, array.dtype, stamp_of(_array_file(folder)))

@@ -72,7 +72,7 @@ def prepare(ledger: Ledger, kind: str, image: Image, class_names: dict[int, str]
         create_labels(fresh, plan.dtype, image, class_names, plan.chunk, plan.task, levels)
     else:
         zarr.create_array(
-            str(fresh / "0"), shape=plan.shape, dtype=plan.dtype, chunks=plan.chunk,
+            fresh / "0", shape=plan.shape, dtype=plan.dtype, chunks=plan.chunk,
             shards=plan.task, fill_value=0,
         )  # fmt: skip
     os.rename(fresh, ledger.store)
@@ -133,7 +133,7 @@ def _suffix(kind: str, ledger: Ledger) -> str:
 def _array(ledger: Ledger, level: int = 0) -> Any:
     import zarr
 
-    return zarr.open_array(str(ledger.store / str(level)), mode="r+")
+    return zarr.open_array(ledger.store / str(level), mode="r+")
 
 
 def _finished(ledger: Ledger) -> Iterator[tuple[Region, npt.NDArray[Any]]]:
@@ -173,7 +173,7 @@ def _pyramid_steps(ledger: Ledger) -> Generator[Progress, None, None]:
     """Fill the coarser levels: each pixel takes the first of those that it stands for."""
     import zarr
 
-    levels = sorted(int(name) for name in zarr.open_group(str(ledger.store), mode="r"))
+    levels = sorted(int(name) for name in zarr.open_group(ledger.store, mode="r"))
     if len(levels) == 1:
         for _ in _finished(ledger):
             pass

@@ -150,7 +150,7 @@ class Work:
                 for part, whole in zip(tile.write, region, strict=True)
             )
             labels[inside] = self.predictor.tile(self.image, tile)
-        array = zarr.open_array(str(self.store / "0"), mode="r+")
+        array = zarr.open_array(self.store / "0", mode="r+")
         array[region] = labels
         for file in _files_of(array, self.store / "0", region):
             _sync(file)
