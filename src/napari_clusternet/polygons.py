@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 #: Coordinate reference system of GeoJSON: longitude, latitude on WGS84 (RFC 7946, section 4).
 WGS84 = "EPSG:4326"
-#: Projections whose plane misstates areas so much that areas are taken on the ellipsoid instead.
-_STRETCHED = ("merc", "webmerc")
+#: In the WKT of projections whose plane misstates areas so much that areas are taken on the
+#: ellipsoid instead.
+_STRETCHED = 'PROJECTION["Mercator'
 #: Longest straight edge when a polygon goes onto the ellipsoid, degrees.
 _EDGE_DEGREES = 0.1
 #: Largest label: what GDAL can trace without loss.
@@ -243,7 +244,7 @@ def _areas(geometry: npt.NDArray[Any], crs: str | None, unit: str) -> tuple[Floa
     # a local CRS, of a building site or a drawing, has no place on the ellipsoid
     if system is None or not (system.is_projected or system.is_geographic):
         return shapely.area(geometry), f"square {unit}"
-    if not system.is_geographic and system.to_dict().get("proj") not in _STRETCHED:
+    if not system.is_geographic and _STRETCHED not in system.to_wkt():
         return shapely.area(geometry) * system.linear_units_factor[1] ** 2, "square metre"
     if not len(geometry):
         return np.zeros(0), "square metre"
