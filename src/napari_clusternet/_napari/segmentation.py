@@ -181,8 +181,10 @@ class Segmentation(Showing):
                 warnings.simplefilter("always")
                 self.session.follow(self.strokes_layer.data)
             if self.refiner is not None:
-                # a look at another plane of a volume comes here too
-                (self.refiner.schedule if self._moved else self.refiner.go_on)()
+                if self._moved:
+                    self.refiner.schedule()
+                else:  # a look at another plane of a volume comes here too
+                    self.refiner.go_on()
         except Exception:
             self.message = "The strokes could not be taken; see the notification."
             raise
