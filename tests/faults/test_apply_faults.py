@@ -161,7 +161,7 @@ def test_a_half_written_chunk_of_a_killed_run_is_not_left_in_the_output(
     path = tmp_path / "out.zarr"
     steps = apply_steps(session, image, path)
     for step in steps:
-        if step.done == 1:
+        if step.done:  # two may end at once
             break
     steps.close()
     (store,) = partial(path).glob("*.zarr")
