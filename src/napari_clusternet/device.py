@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_clusternet.errors import invalid, missing_extra
+from napari_clusternet.triton_loading import load_triton
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,7 @@ def select_device(device: str = "auto", precision: str = "auto") -> Device:
         import torch
     except ImportError:
         missing_extra("torch", "all", "learning features")
+    load_triton()
     available = ["cpu"]
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
