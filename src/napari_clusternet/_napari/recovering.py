@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,9 @@ class Recovering:
     def _start_keeping(self: Controller) -> None:
         self.autosave = Autosave()
         self._quitting = False
-        application = QCoreApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self._note_quitting)
+        self._application = QCoreApplication.instance()
+        if self._application is not None:
+            self._application.aboutToQuit.connect(self._note_quitting)
         files = self.unsaved if getattr(self.viewer, "window", None) is not None else []
         if files:  # once the dock has its place: the window moves what it tells to the corner once
             QTimer.singleShot(OFFER_AFTER, lambda: self._offer(files))
@@ -68,6 +69,9 @@ class Recovering:
         window = getattr(self.viewer, "window", None)
         program_ends = self._quitting or not threading.main_thread().is_alive()
         self.autosave.close(left_open=program_ends and hasattr(window, "_qt_window"))
+        if self._application is not None:
+            with suppress(RuntimeError, TypeError):  # Qt may have deleted it
+                self._application.aboutToQuit.disconnect(self._note_quitting)
 
     def _keep_strokes(self: Controller, segmentation: Segmentation) -> None:
         """Keep the strokes of an image from now on."""
