@@ -344,6 +344,40 @@ def test_row_27_circular_directories(tmp_path: Path) -> None:
     assert image.read()[0].shape == (1, 4, 4)  # its first image is whole, and it ends
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore")
+def test_row_27_two_directories_in_a_circle(tmp_path: Path) -> None:
+    tags = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    # the second begins at byte 2, in the header: that says 42 tags, of 12 bytes each
+    content = tiff_header(tags, following=2, size=2 + 2 + 42 * 12) + struct.pack("<I", 8)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(FileFormatError):
+        open_image(tmp_path / "a.tif")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("file", ["zarr.json", ".zarray", "a.tif"])
+def test_row_27_pieces_without_pixels(tmp_path: Path, file: str) -> None:
+    path = tmp_path / "a.tif"
+    if file == path.name:
+        path.write_bytes(
+            tiff_header([
+                (256, 4, 1, 6), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1),
+                (273, 4, 1, 200), (277, 3, 1, 1), (278, 4, 1, 0), (279, 4, 1, 24),
+            ])
+        )  # fmt: skip
+    else:
+        version = 3 if file == "zarr.json" else 2
+        path = tmp_path / "a.zarr"
+        zarr.create_array(path, shape=(4, 6), chunks=(4, 6), dtype="u1", zarr_format=version)
+        about = json.loads((path / file).read_text())
+        grid = about["chunk_grid"]["configuration"] if version == 3 else about
+        grid["chunk_shape" if version == 3 else "chunks"] = [0, 6]
+        (path / file).write_text(json.dumps(about))
+    with pytest.raises(FileFormatError, match=r"its pieces have \(1, 0, 6\) pixels"):
+        open_image(path)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["a.tif", "g.tif", "a.nii", "a.npy", "a.png"])
 def test_flipped_header_bytes_raise_our_own_errors_only(tmp_path: Path, name: str) -> None:

@@ -221,10 +221,19 @@ def to_dask(source: FileArray, native: Sequence[int]) -> da.Array:
     source : FileArray
     native : sequence of int
         The file's own chunk, tile or strip; dask chunks are multiples of it.
+
+    Raises
+    ------
+    FileFormatError
+        If the file's own chunk holds no pixel.
     """
     import dask.array as da
     from dask.base import tokenize
 
+    if any(c < 1 <= n for c, n in zip(native, source.shape, strict=True)):
+        refuse(
+            source.path, f"it says that its pieces have {tuple(native)} pixels", "Write it again"
+        )
     chunks = grow_chunks(source.shape, native, np.dtype(source.dtype).itemsize)
     name = f"{type(source).__name__}-{tokenize(repr(source))}"
     meta = np.empty((0,) * source.ndim, dtype=source.dtype)

@@ -53,13 +53,19 @@ def _open_level(path: Path, level: int) -> Any:
     import zarr
 
     with tifffile.TiffFile(path, _multifile=False) as tif:
-        offset = tif.series[0].levels[level].dataoffset
+        offset = _all_series(tif)[0].levels[level].dataoffset
     if offset is not None:  # plain pixels in one run: any row is read without the rest
         return tifffile.memmap(path, series=0, level=level, mode="r")
     # The first series only, and never another file that the metadata may name.
     tif = tifffile.TiffFile(path, _multifile=False)
-    opened = zarr.open(tif.series[0].aszarr(level=level), mode="r")
+    opened = zarr.open(_all_series(tif)[0].aszarr(level=level), mode="r")
     return opened["0"] if isinstance(opened, zarr.Group) else opened
+
+
+def _all_series(tif: Any) -> Any:
+    """Return what images the file has, once its pages were counted: a circle is only seen then."""
+    len(tif.pages)
+    return tif.series
 
 
 class _Complaints(logging.Handler):
@@ -114,7 +120,7 @@ class TiffFormat:
         stamp = stamp_of(path)
         complaints = _Complaints()
         with reading(path), complaints, tifffile.TiffFile(path, _multifile=False) as tif:
-            if not tif.series:
+            if not _all_series(tif):
                 refuse(path, "there is no image in it", "Export it again")
             series = tif.series[0]
             axes, kept = _axes_of(path, series, options)
@@ -244,7 +250,7 @@ def check_complete(path: Path) -> None:
     import tifffile
 
     with reading(path), tifffile.TiffFile(path, _multifile=False) as tif:
-        pages: list[Any] = list(tif.pages)
+        pages: list[Any] = [tif.pages[i] for i in range(len(tif.pages))]
         for page in pages:
             check_claim(path, page.shape, page.dtype, n_bands=page.keyframe.samplesperpixel)
         _check_pieces(path, pages)
