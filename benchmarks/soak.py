@@ -6,7 +6,9 @@ In a real viewer with the docks open: random strokes by the layer's own way of p
 redo, splits, merges and assignments, suggestions, certainty shown and hidden, the session saved and
 opened, features learned anew, layers removed and images added. Every half minute a line: what was
 done, resident memory, threads, layers, and how many layers and sessions are alive, those included
-that were removed. Everything random is drawn from --seed; --pause makes it as slow as a person.
+that were removed. Every --deep seconds, right after a new image has replaced all layers so that
+they can be compared, two lines more: how much memory is in use, and which objects grew in number.
+Everything random is drawn from --seed; --pause makes it as slow as a person.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import collections
 import gc
 import os
 import random
-import resource
 import tempfile
 import threading
 import time
@@ -27,15 +28,10 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+from memory_use import MemoryUse, resident
 
 #: Seconds that one piece of background work may take.
 WAIT = 300.0
-
-
-def resident() -> float:
-    """Return the resident memory now, MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 class User:
@@ -52,6 +48,7 @@ class User:
         self.refused: collections.Counter[str] = collections.Counter()
         self.layers: WeakSet[Any] = WeakSet()
         self.sessions: WeakSet[Any] = WeakSet()
+        self.begun_anew = False
         viewer.layers.events.inserted.connect(lambda event: self.layers.add(event.value))
         self.control.session_changed.connect(self.note_session)
         self.begin()
@@ -122,6 +119,14 @@ class User:
         """Remove all layers, and begin with another image."""
         self.viewer.layers.clear()
         self.begin()
+        self.begun_anew = True
+
+    def read(self) -> None:
+        """Close what was told a while ago: a window that is not active shows it for ever."""
+        from napari._qt.dialogs.qt_notification import NapariQtNotification
+
+        for told in NapariQtNotification._instances[:-3]:
+            told.close()
 
     def act(self) -> None:
         """Do one thing."""
@@ -131,6 +136,7 @@ class User:
             (self.stroke, 60), (self.undo, 15), (self.clusters, 10), (self.look, 10),
             (self.save_and_open, 2), (self.learn, 1), (self.another_image, 2),
         ]  # fmt: skip
+        self.read()
         (way,) = self.random.choices([w for w, _ in ways], [n for _, n in ways])
         try:
             way()
@@ -144,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--every", type=float, default=30, help="seconds between lines")
+    parser.add_argument("--deep", type=float, default=600, help="seconds between lines on memory")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between actions")
     parser.add_argument("--edge", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
@@ -164,12 +171,13 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
     for dock in ("Classify", "Clusters", "Apply and export"):
         viewer.window.add_plugin_dock_widget("napari-clusternet", dock)
     user = User(viewer, folder, options.edge, options.seed)
-    start = following = time.monotonic()
+    start = following = deep = time.monotonic()
+    memory = MemoryUse()
     end = start + 60 * options.minutes
     print("minute   actions   memory MB   threads   layers    alive   sessions alive")
 
     def step() -> None:
-        nonlocal following
+        nonlocal following, deep
         now = time.monotonic()
         if now >= following or now >= end:
             following = now + options.every
@@ -180,6 +188,10 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
                 f"{len(viewer.layers):8d}", f"{len(user.layers):8d}", f"{len(user.sessions):16d}",
             )  # fmt: skip
             print(*figures, flush=True)
+        if user.begun_anew and now >= deep:
+            deep = now + options.deep
+            print(memory.report(), flush=True)
+        user.begun_anew = False
         if now < end:
             user.act()
             QTimer.singleShot(round(1000 * options.pause), step)
