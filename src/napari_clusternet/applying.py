@@ -12,6 +12,7 @@ from napari_clusternet.errors import ClusterNetError, InputError, invalid
 from napari_clusternet.image import Image
 from napari_clusternet.io.labels import write_labels
 from napari_clusternet.io.opening import all_formats, local_path, open_image
+from napari_clusternet.predictor import Predictor
 from napari_clusternet.progress import Progress
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ def _one(
     predict: Predict, job: Job, names: dict[int, str], before: int, total: int
 ) -> Generator[Progress, None, Outcome]:
     image = job.source if isinstance(job.source, Image) else open_image(job.source)
+    if isinstance(predict, Predictor):
+        image = predict.at_resolution(image)
     large = job.output is not None and image.is_lazy and math.prod(image.shape) > LARGE_PIXELS
     if large and job.output is not None and job.output.name.endswith((".zarr", ".tif")):
         from napari_clusternet.scaling.apply import predictor_steps

@@ -72,7 +72,7 @@ class BandMeans:
         sums[:n] = known[:n]
         if version >= 0:
             sums[np.array(partition.changed_since(version), dtype=int) - 1] = np.nan
-        sizes = partition.sizes.astype(np.float64)
+        sizes = partition.sizes_inside.astype(np.float64)
         means: FloatArray = sums / np.where(sizes > 0, sizes, np.nan)[:, None]
         return means
 
@@ -86,7 +86,7 @@ class BandMeans:
         if self._version < 0:
             return self._all(version, partition.n_ids, partition.cluster_map.copy())
         changed = partition.changed_since(self._version)
-        members = [partition.members(i) for i in changed]
+        members = [partition.inside(i) for i in changed]
         slots = np.repeat(np.arange(len(changed)), [len(part) for part in members])
         pixels = np.concatenate([np.zeros(0, np.int64), *members]).astype(np.int64)
         return self._some(version, partition.n_ids, changed, pixels, slots)

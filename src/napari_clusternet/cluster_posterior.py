@@ -7,6 +7,7 @@ also finds the clusters that hold several classes, of which it looks at more pix
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ class ClusterPosterior:
 
     def __init__(self, matrix: FeatureMatrix, spacing: Sequence[float], random_state: int) -> None:
         self._evidence = Evidence(matrix, spacing)
-        self._shape = matrix.valid.shape
+        self._matrix = matrix
         self._random_state = random_state
         self._group = "all" if self._evidence.has_maps else "own"
         self._n = 0  # clusters; the tables may have room for more
@@ -146,7 +147,7 @@ class ClusterPosterior:
         model = StrokePosterior(members, random_state=self._random_state)
         groups = self._evidence.take(pixels, model.groups)
         yield
-        strokes = stroke_numbers(stroked, classes, self._shape)[chosen]
+        strokes = self._stroke_numbers(stroked, classes)[chosen]
         yield from model.weigh_steps(groups, wanted, strokes)
         yield from model.fit_steps(groups, wanted)
         result = Thorough(self._evidence, model, n_classes)
@@ -154,6 +155,20 @@ class ClusterPosterior:
         yield from result.look_steps({i: own for i, own in samples if partition.size(i)})
         yield from result.learn_steps(groups, wanted, partition, centroids, self._random_state)
         return result
+
+    def _stroke_numbers(self, stroked: IntArray, classes: IntArray) -> IntArray:
+        """Give every stroke a number, wherever in the scene it is."""
+        shape = self._matrix.valid.shape
+        if not stroked.size or stroked[-1] < math.prod(shape):
+            return stroke_numbers(stroked, classes, shape)
+        places = self._matrix.places(stroked)
+        places -= places.min(axis=0)
+        whole = tuple((places.max(axis=0) + 1).tolist())
+        flat = np.ravel_multi_index(tuple(places.T), whole)
+        order = np.argsort(flat)
+        numbers = np.empty_like(order)
+        numbers[order] = stroke_numbers(flat[order], classes[order], whole)
+        return numbers
 
 
 def _resized(table: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:

@@ -104,7 +104,7 @@ class ClusterEngine:
     ) -> None:
         self.matrix, self.partition, self.state = matrix, partition, state
         self.enhanced = enhanced
-        self.strokes: LabelArray = np.zeros(partition.cluster_map.size, np.uint8)
+        self.strokes: LabelArray = np.zeros(partition.n_pixels, np.uint8)
         self.labels: LabelArray = np.zeros(partition.cluster_map.shape, np.uint8)
         self._stroked: IntArray = np.zeros(0, np.int64)
         self._posterior = ClusterPosterior(matrix, spacing, random_state)
@@ -117,6 +117,19 @@ class ClusterEngine:
         self.strokes = self.strokes.astype(wider, copy=False)
         self.strokes[pixels] = new
         self._stroked = _with(_without(self._stroked, pixels), pixels[new > 0])
+
+    def take_strokes(self, strokes: LabelArray) -> None:
+        """Take flat strokes, those outside the image included, and classify the clusters anew."""
+        stroked = np.flatnonzero(strokes)
+        classes = strokes[stroked].astype(np.int64)
+        counts = np.zeros((self.partition.n_ids, int(classes.max(initial=0))), np.int64)
+        np.add.at(counts, (self._ids(stroked).astype(np.int64) - 1, classes - 1), 1)
+        self.state = replace(self.state, counts=counts, posterior=None)
+        self.restore_strokes(strokes)
+        with warnings.catch_warnings():  # of strokes that the user knows of
+            warnings.simplefilter("ignore")
+            self.classify(())
+        self._write_labels(range(1, self.partition.n_ids + 1))
 
     def restore_strokes(self, strokes: LabelArray) -> None:
         """Take over the flat strokes of a saved session and bring the labels up to date."""
@@ -142,7 +155,7 @@ class ClusterEngine:
 
     def _ids(self, pixels: IntArray) -> IntArray:
         """Cluster ids of pixels, given by flat index."""
-        return self.partition.cluster_map.reshape(-1)[pixels]
+        return self.partition.ids(pixels)
 
     def _stroked_in(self, cluster: int) -> IntArray:
         """Stroked pixels of a cluster, by flat index."""
@@ -391,7 +404,7 @@ class ClusterEngine:
             return
         labels = self.labels.copy()  # earlier results stay as they were
         for i in clusters:
-            labels.reshape(-1)[self.partition.members(i)] = classes[i - 1]
+            labels.reshape(-1)[self.partition.inside(i)] = classes[i - 1]
         self.labels = labels
 
     # ---- undo and redo -------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from napari_clusternet.errors import invalid
 from napari_clusternet.extractor import Extractor
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
-from napari_clusternet.features.matrix import FeatureMatrix, collect, from_array
+from napari_clusternet.features.matrix import FeatureMatrix, Outside, collect, from_array
 from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.history import ClusterState
 from napari_clusternet.image import Image
@@ -99,9 +99,15 @@ def fit_extractor(image: Image, features: Any, random_state: int) -> Extractor:
 
 
 def matrix_steps(
-    image: Image, features: Any, random_state: int
+    image: Image,
+    features: Any,
+    random_state: int,
+    fitted_on: Image | None = None,
+    outside: Outside | None = None,
 ) -> Generator[Progress, None, tuple[Extractor | None, FeatureMatrix]]:
     """Return the extractor (None for an array) and one row of features a valid pixel.
+
+    Named features are fitted to the image, or to another one. Pixels `outside` go along.
 
     Raises
     ------
@@ -110,19 +116,28 @@ def matrix_steps(
     """
     if is_array(features):
         return None, from_array(features, image)
-    extractor = fit_extractor(image, features, random_state)
-    matrix = yield from collect(extractor, image)
+    extractor = fit_extractor(fitted_on or image, features, random_state)
+    matrix = yield from collect(extractor, image, outside)
     return extractor, matrix
 
 
 def cluster_steps(
-    matrix: FeatureMatrix, clusterer: str, n_clusters: int, mode: Mode, random_state: int
+    matrix: FeatureMatrix,
+    clusterer: str,
+    n_clusters: int,
+    mode: Mode,
+    random_state: int,
+    learn_from: npt.NDArray[np.integer] | None = None,
 ) -> Generator[Progress, None, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    """Cluster the features; return ids from 1 for every row, and the centroids."""
+    """Cluster the features; return ids from 1 for every row, and the centroids.
+
+    Clusters are learned from some rows only, if they are named.
+    """
     # quick clusters have a percent or two more inertia, which no stroke will notice
     effort = {"max_iter": 8, "polish": 0} if mode == "enhanced" else {}
     model = make_clusterer(clusterer, n_clusters, random_state=random_state, **effort)
-    yield from model.fit_steps(matrix.rows)
+    rows = matrix.rows if learn_from is None else matrix.rows[learn_from]
+    yield from model.fit_steps(rows)
     ids = model.predict(matrix.rows).astype(np.int64) + 1
     return ids, np.asarray(model.cluster_centers_, dtype=np.float32)
 

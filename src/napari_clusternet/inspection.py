@@ -96,11 +96,12 @@ class Inspector:
         return self._clusters.partition.version
 
     def existing(self, clusters: Iterable[int]) -> tuple[int, ...]:
-        """Return those of some ids that have pixels, each once, in order."""
+        """Return those of some ids that have pixels on the map, each once, in order."""
         partition = self._clusters.partition
+        sizes = partition.sizes_inside
         return tuple(
             dict.fromkeys(
-                int(i) for i in clusters if 1 <= i <= partition.n_ids and partition.size(int(i))
+                int(i) for i in clusters if 1 <= i <= partition.n_ids and sizes[int(i) - 1]
             )
         )
 
@@ -143,7 +144,7 @@ def cluster_table(
     """
     import pandas as pd
 
-    sizes = partition.sizes
+    sizes = partition.sizes_inside
     there = np.flatnonzero(sizes > 0)
     sizes, counts = sizes[there], state.counts[there]
     totals = counts.sum(axis=1)
@@ -166,12 +167,12 @@ def cluster_table(
 
 def suggest(partition: Partition, state: ClusterState, n: int) -> list[Suggestion]:
     """Choose the clusters with most pixels expected to be wrong, and a place in each."""
-    scores = partition.sizes * (1.0 - state.certainty)
+    scores = partition.sizes_inside * (1.0 - state.certainty)
     best = np.argsort(-scores, kind="stable")[: max(0, n)]
     return [
         Suggestion(
             int(i) + 1,
-            _inner_pixel(partition, int(i) + 1, partition.members(int(i) + 1)),
+            _inner_pixel(partition, int(i) + 1, partition.inside(int(i) + 1)),
             float(scores[i]),
         )
         for i in best
@@ -200,7 +201,7 @@ def places(partition: Partition, cluster: int, n: int = 20) -> list[Place]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pixels = np.sort(partition.members(cluster)[:_CONNECTED]).astype(np.int64)
+    pixels = np.sort(partition.inside(cluster)[:_CONNECTED]).astype(np.int64)
     pairs = _neighbours(pixels, partition.cluster_map.shape)
     ones = np.ones(pairs.shape[1], dtype=bool)
     graph = coo_array((ones, (pairs[0], pairs[1])), shape=(pixels.size, pixels.size))

@@ -56,7 +56,12 @@ class Partition:
     Parameters
     ----------
     cluster_map : numpy.ndarray of uint16, shape ([Z,] Y, X)
-        Cluster id 1..K per pixel, 0 where there is none (invalid pixels). Taken over, not copied.
+        Cluster id 1..K per pixel, 0 where there is none (invalid pixels). Taken over, not copied,
+        unless there are pixels outside.
+    outside_ids : numpy.ndarray of uint16, shape (n,), optional
+        Cluster ids of pixels outside the map, whose flat indices follow the map's own.
+    n_ids : int
+        Highest cluster id at least.
 
     Attributes
     ----------
@@ -64,22 +69,36 @@ class Partition:
         Grows with every change, undo included.
     """
 
-    def __init__(self, cluster_map: npt.NDArray[np.uint16]) -> None:
-        self.cluster_map = cluster_map
+    def __init__(
+        self,
+        cluster_map: npt.NDArray[np.uint16],
+        outside_ids: npt.NDArray[np.uint16] | None = None,
+        n_ids: int = 0,
+    ) -> None:
         self.version = 0
         self._touched: dict[int, int] = {}
-        self._flat = cluster_map.reshape(-1)
-        index = np.uint32 if cluster_map.size < 2**32 else np.int64
+        self._lay_out(cluster_map, outside_ids)
+        index = np.uint32 if self._flat.size < 2**32 else np.int64
         self._order: IntArray = np.argsort(self._flat, kind="stable").astype(index)
-        counts = np.bincount(self._flat)
+        counts = np.bincount(self._flat, minlength=n_ids + 1)
         stops = np.cumsum(counts)
         self._segments: list[list[Segment]] = [
             [(int(stop - n), int(stop))] if n else []
             for n, stop in zip(counts[1:], stops[1:], strict=True)
         ]
 
+    def _lay_out(
+        self, cluster_map: npt.NDArray[np.uint16], outside_ids: npt.NDArray[np.uint16] | None
+    ) -> None:
+        flat = cluster_map.reshape(-1)
+        if outside_ids is not None:
+            flat = np.concatenate([flat, outside_ids])
+        self._flat = flat
+        self.cluster_map = flat[: cluster_map.size].reshape(cluster_map.shape)
+
     def arrays(self) -> dict[str, Any]:
         """Everything the partition holds, as named arrays: the way into a file."""
+        inside = self.cluster_map.size
         places = [(i, *place) for i, places in enumerate(self._segments) for place in places]
         segments = np.array(places, dtype=np.int64).reshape(-1, 3)
         empty = np.array([[self.n_ids, 0, 0]], dtype=np.int64)  # keeps trailing empty ids
@@ -87,11 +106,15 @@ class Partition:
             "cluster_map": self.cluster_map,
             "order": self._order,
             "segments": np.concatenate([segments, empty]),
-        }
+        } | ({"outside_ids": self._flat[inside:]} if self._flat.size > inside else {})
 
     @classmethod
     def from_arrays(
-        cls, cluster_map: npt.NDArray[np.uint16], order: IntArray, segments: IntArray
+        cls,
+        cluster_map: npt.NDArray[np.uint16],
+        order: IntArray,
+        segments: IntArray,
+        outside_ids: npt.NDArray[np.uint16] | None = None,
     ) -> Partition:
         """Build a partition from its `arrays`.
 
@@ -101,9 +124,8 @@ class Partition:
             If they contradict each other.
         """
         self = cls.__new__(cls)
-        self.cluster_map = np.ascontiguousarray(cluster_map)
-        self.version, self._touched = 0, {}
-        self._flat, self._order = self.cluster_map.reshape(-1), np.array(order)
+        self._lay_out(np.ascontiguousarray(cluster_map), outside_ids)
+        self.version, self._touched, self._order = 0, {}, np.array(order)
         n_ids = int(segments[-1, 0])
         if not 0 <= n_ids <= MAX_CLUSTER_ID:
             raise ValueError(f"{n_ids} clusters")
@@ -125,8 +147,9 @@ class Partition:
     def copy(self) -> Partition:
         """Return a partition that changes by itself from now on."""
         other = Partition.__new__(Partition)
-        other.cluster_map, other.version = self.cluster_map.copy(), self.version
-        other._touched, other._flat = dict(self._touched), other.cluster_map.reshape(-1)
+        other._touched, other._flat = dict(self._touched), self._flat.copy()
+        other.version, shape = self.version, self.cluster_map.shape
+        other.cluster_map = other._flat[: self.cluster_map.size].reshape(shape)
         other._order, other._segments = self._order.copy(), [list(s) for s in self._segments]
         return other
 
@@ -137,15 +160,37 @@ class Partition:
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """Pixels of each cluster id 1..n_ids, shape (n_ids,)."""
+        """Pixels of each cluster id 1..n_ids, those outside the map included, shape (n_ids,)."""
         return np.array([self.size(i + 1) for i in range(self.n_ids)], dtype=np.int64)
 
     def size(self, cluster: int) -> int:
         """Pixels of one cluster."""
         return sum(stop - start for start, stop in self._segments[cluster - 1])
 
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of the map and outside it, invalid ones included."""
+        return self._flat.size
+
+    @property
+    def sizes_inside(self) -> npt.NDArray[np.int64]:
+        """Pixels of each cluster id 1..n_ids that are on the map, shape (n_ids,)."""
+        outside = self._flat[self.cluster_map.size :]
+        return self.sizes - np.bincount(outside, minlength=self.n_ids + 1)[1:]
+
+    def ids(self, pixels: IntArray) -> npt.NDArray[np.uint16]:
+        """Cluster ids of pixels by flat index."""
+        found: npt.NDArray[np.uint16] = self._flat[pixels]
+        return found
+
+    def inside(self, cluster: int) -> IntArray:
+        """Flat indices of one cluster's pixels that are on the map."""
+        pixels = self.members(cluster)
+        n = self.cluster_map.size
+        return pixels if self._flat.size == n else pixels[pixels < n]
+
     def members(self, cluster: int) -> IntArray:
-        """Flat pixel indices of one cluster."""
+        """Flat indices of one cluster's pixels, those outside the map included."""
         parts = [self._order[start:stop] for start, stop in self._segments[cluster - 1]]
         if len(parts) == 1:
             return parts[0]

@@ -32,11 +32,23 @@ class Predictor:
         Centroids of the first clustering.
     state : ClusterState
         Splits and merges since, and the class of every cluster.
+    spacing : tuple of float or None
+        Pixel size of a field's scene: of an image with several levels, that of this size is
+        classified; see `at_resolution`.
     """
 
     extractor: Extractor
     base: npt.NDArray[np.float32]
     state: ClusterState
+    spacing: tuple[float, ...] | None = None
+
+    def at_resolution(self, image: Image) -> Image:
+        """Return the level of an image whose pixels are as large as those learned from."""
+        if self.spacing is None or not image.levels:
+            return image
+        wanted = np.log(self.spacing)
+        off = [float(np.abs(np.log(level.spacing) - wanted).max()) for level in image.levels]
+        return image.levels[int(np.argmin(off))]
 
     @property
     def table(self) -> npt.NDArray[np.unsignedinteger]:

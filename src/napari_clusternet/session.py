@@ -14,17 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_clusternet import field as fields
 from napari_clusternet import inspection
 from napari_clusternet.classify.base import changed_strokes
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.engine import ClusterEngine, Refinement, with_zero
 from napari_clusternet.errors import invalid
 from napari_clusternet.extraction import (
+    cluster_ids,
     cluster_steps,
+    fit_extractor,
+    is_array,
     matrix_steps,
     resolve_steps,
     take_regions,
 )
+from napari_clusternet.features.matrix import FeatureMatrix, collect
+from napari_clusternet.field import Field
 from napari_clusternet.history import ClusterState, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition, look_up
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_clusternet.extractor import Extractor
+    from napari_clusternet.tiles import Region
 
     FloatArray = npt.NDArray[np.float32]
     LabelArray = npt.NDArray[np.unsignedinteger]
@@ -101,6 +108,7 @@ class Session:
     _history: History
     _listeners: list[Callable[[Session], object]]
     _version: int = 0
+    field: Field | None
 
     def __init__(
         self,
@@ -160,27 +168,207 @@ class Session:
         """
         _check_options(image, threshold, mode, n_clusters)
         self = cls.__new__(cls) if session is None else session
-        self.image, self.mode, self.random_state = image, mode, random_state
-        self.features = yield from resolve_steps(image, features, mode, random_state, maps=True)
-        self._extractor, matrix = yield from matrix_steps(image, self.features, random_state)
+        features = yield from resolve_steps(image, features, mode, random_state, maps=True)
+        extractor, matrix = yield from matrix_steps(image, features, random_state)
         if regions is None:
-            ids, self._base = yield from cluster_steps(
-                matrix, clusterer, n_clusters, mode, random_state
-            )
+            ids, base = yield from cluster_steps(matrix, clusterer, n_clusters, mode, random_state)
         else:
-            ids, self._base = take_regions(regions, matrix)
+            ids, base = take_regions(regions, matrix)
         yield Progress("clustering", 1, 1)
-        self._engine = ClusterEngine(
-            matrix,
-            Partition(matrix.scatter(ids)),
-            ClusterState.initial(self._base, float(threshold)),
-            enhanced=mode == "enhanced",
-            random_state=random_state,
-            spacing=image.spacing,
-        )
-        self._history = History(SESSION.history_limit)
-        self._listeners = []
+        self._begin(image, mode, random_state, features, extractor, base)
+        state = ClusterState.initial(base, float(threshold))
+        self._engine = self._new_engine(matrix, Partition(matrix.scatter(ids)), state)
         return self
+
+    def _begin(
+        self,
+        image: Image,
+        mode: Mode,
+        random_state: int,
+        features: Any,
+        extractor: Extractor | None,
+        base: FloatArray,
+        field: Field | None = None,
+    ) -> None:
+        self.image, self.mode, self.random_state = image, mode, random_state
+        self.features, self._extractor, self._base = features, extractor, base
+        self.field = field
+        self._history, self._listeners = History(SESSION.history_limit), []
+
+    def _new_engine(
+        self, matrix: FeatureMatrix, partition: Partition, state: ClusterState
+    ) -> ClusterEngine:
+        return ClusterEngine(
+            matrix, partition, state, enhanced=self.mode == "enhanced",
+            random_state=self.random_state, spacing=self.image.spacing,
+        )  # fmt: skip
+
+    # ---- fields of a large scene ---------------------------------------------------------------
+
+    @classmethod
+    def on_field(
+        cls, scene: Image, region: Region, callback: Callback | None = None, **options: Any
+    ) -> Session:
+        """Open a session on a field of a scene that is too large to be worked on as a whole.
+
+        Clusters are those of the field and of a sample of the rest of the scene, so that the
+        session can `move` to any other field, and be applied to the whole
+        (`napari_clusternet.apply`).
+
+        Parameters
+        ----------
+        scene : Image
+            The scene, lazy; or one of its coarser `levels`.
+        region : tuple of slice
+            The field ([Z,] Y, X), in the scene's pixels. It may be widened by some pixels.
+        callback : callable, optional
+            Called with a `Progress` while features and clusters are computed.
+        **options
+            ``features``, ``threshold``, ``mode``, ``n_clusters``, ``clusterer`` and
+            ``random_state`` of `Session`; features may not be an array.
+
+        Returns
+        -------
+        Session
+            Its `image` is the field, in memory; strokes and labels are the field's.
+
+        Raises
+        ------
+        InputError
+            If an argument does not fit, or no valid pixel was found.
+        """
+        return drain(cls.on_field_steps(scene, region, **options), callback)
+
+    @classmethod
+    def on_field_steps(
+        cls,
+        scene: Image,
+        region: Region,
+        *,
+        features: Any = SESSION.features,
+        threshold: float = SESSION.threshold,
+        mode: Mode = SESSION.mode,
+        n_clusters: int = SESSION.n_clusters,
+        clusterer: str = "kmeans",
+        random_state: int = 0,
+    ) -> Generator[Progress, None, Session]:
+        """Do what `on_field` does as a generator of `Progress` that returns the session.
+
+        Parameters
+        ----------
+        scene, region, features, threshold, mode, n_clusters, clusterer, random_state
+            See `on_field`.
+
+        Yields
+        ------
+        Progress
+            At every step.
+        """
+        _check_options(scene, threshold, mode, n_clusters)
+        if is_array(features):
+            invalid("features", features, "an array says nothing of other fields",
+                    "Give a ClusterNet or a feature name")  # fmt: skip
+        fields.field_region(scene, region, (1,) * scene.ndim)  # before long work
+        features = yield from resolve_steps(scene, features, mode, random_state, maps=True)
+        patches = fields.sample_patches(scene, random_state)
+        fitted_on = fields.side_by_side(patches)
+        extractor = fit_extractor(fitted_on, features, random_state)
+        region = fields.field_region(scene, region, extractor.multiple)
+        field = Field(scene, region, fitted_on)
+        sample = yield from fields.sample_steps(extractor, patches, random_state)
+        image = fields.crop(scene, region)
+        outside = fields.relative(sample, field.origin)
+        matrix = yield from collect(extractor, image, outside)
+        ids, base = yield from cluster_steps(
+            matrix, clusterer, n_clusters, mode, random_state,
+            fields.learned_from(matrix, random_state),
+        )  # fmt: skip
+        yield Progress("clustering", 1, 1)
+        self = cls.__new__(cls)
+        self._begin(image, mode, random_state, features, extractor, base, field)
+        partition = Partition(matrix.scatter(ids), ids[-len(outside) :].astype(np.uint16))
+        state = ClusterState.initial(base, float(threshold))
+        self._engine = self._new_engine(matrix, partition, state)
+        return self
+
+    def move(
+        self, region: Region, scene: Image | None = None, callback: Callback | None = None
+    ) -> Session:
+        """Return a session on another field of the scene; clusters, classes and strokes go along.
+
+        Strokes that were painted in the new field before are in its `strokes` again. There is
+        nothing to undo in it yet. This session stays as it is.
+
+        Parameters
+        ----------
+        region : tuple of slice
+            The field ([Z,] Y, X), in the scene's pixels. It may be widened by some pixels.
+        scene : Image, optional
+            The scene, where the session was loaded from a file.
+        callback : callable, optional
+            Called with a `Progress` at every step; may raise to cancel.
+
+        Returns
+        -------
+        Session
+            On the new field.
+
+        Raises
+        ------
+        InputError
+            If this session is not on a field, or the region is not inside the scene.
+        """
+        return drain(self.move_steps(region, scene), callback)
+
+    def move_steps(
+        self, region: Region, scene: Image | None = None
+    ) -> Generator[Progress, None, Session]:
+        """Do what `move` does as a generator of `Progress` that returns the session.
+
+        What goes along is taken at this call; the rest may run in another thread.
+
+        Parameters
+        ----------
+        region, scene
+            See `move`.
+
+        Yields
+        ------
+        Progress
+            At every step.
+        """
+        before, extractor = self.field, self._extractor
+        if before is None or extractor is None:
+            invalid("session", self.image.name, "not on a field of a scene",
+                    "Open it with Session.on_field")  # fmt: skip
+        scene = before.scene if scene is None else scene
+        if scene is None:
+            invalid("scene", scene, "a loaded session does not know it", "Give the scene's image")
+        extractor.bands.check(scene, "the session")
+        field = Field(
+            scene, fields.field_region(scene, region, extractor.multiple), before.fitted_on
+        )
+        luggage = fields.pack(self._engine, before.origin, field.region)
+        return self._move_steps(field, extractor, luggage, self._engine.state)
+
+    def _move_steps(
+        self, field: Field, extractor: Extractor, luggage: fields.Luggage, state: ClusterState
+    ) -> Generator[Progress, None, Session]:
+        assert field.scene is not None
+        image = fields.crop(field.scene, field.region)
+        outside = fields.relative(luggage.outside, field.origin)
+        matrix = yield from collect(extractor, image, outside)
+        n_inside = len(matrix.rows) - len(outside)
+        ids = cluster_ids(matrix.rows[:n_inside], self._base, state)
+        yield Progress("clustering", 1, 1)
+        ids = np.concatenate([ids, luggage.ids])
+        partition = Partition(matrix.scatter(ids), luggage.ids, len(state.centroids))
+        other = type(self).__new__(type(self))
+        other._begin(image, self.mode, self.random_state, self.features, extractor, self._base,
+                     field)  # fmt: skip
+        other._engine = other._new_engine(matrix, partition, state)
+        other._engine.take_strokes(luggage.strokes_on(partition.cluster_map))
+        return other
 
     # ---- results -------------------------------------------------------------------------------
 
@@ -192,7 +380,8 @@ class Session:
     @property
     def strokes(self) -> LabelArray:
         """The strokes in force, shape of the image; read-only."""
-        return _read_only(self._engine.strokes.reshape(self._engine.labels.shape))
+        shape, size = self.image.shape, self._engine.labels.size
+        return _read_only(self._engine.strokes[:size].reshape(shape))
 
     @property
     def cluster_map(self) -> npt.NDArray[np.uint16]:
@@ -208,6 +397,11 @@ class Session:
     def centroids(self) -> npt.NDArray[np.float32]:
         """Mean feature vector of every cluster id, shape (n_ids, n_features); read-only."""
         return _read_only(self._engine.state.centroids)
+
+    @property
+    def version(self) -> int:
+        """Grows with every change, undo and redo included."""
+        return self._version
 
     @property
     def n_classes(self) -> int:
@@ -300,7 +494,7 @@ class Session:
 
     def _changes(self, strokes: Any) -> tuple[IntArray, LabelArray]:
         """Flat indices of the valid pixels whose stroke changed, in order, and their classes."""
-        pixels, new = changed_strokes(strokes, self.image, self._engine.strokes)
+        pixels, new = changed_strokes(strokes, self.image, self.strokes.reshape(-1))
         inside = self._engine.partition.cluster_map.reshape(-1)[pixels] > 0
         return pixels[inside], new[inside]
 
@@ -638,7 +832,8 @@ class Session:
                 "features", self.features, "an array says nothing of other images",
                 "Open the session with a ClusterNet or a feature name",
             )  # fmt: skip
-        return Predictor(self._extractor, self._base, self._engine.state)
+        spacing = None if self.field is None else self.image.spacing
+        return Predictor(self._extractor, self._base, self._engine.state, spacing)
 
     def save(self, path: str | Path) -> Path:
         """Save the session, history included, to one file (safetensors + JSON), atomically.

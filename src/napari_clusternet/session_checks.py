@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet.features.matrix import FeatureMatrix
+from napari_clusternet.features.matrix import FeatureMatrix, Outside
 from napari_clusternet.history import STATES, ClusterState, Divide, Entry
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition
 
@@ -32,10 +32,34 @@ def check_matrix(matrix: FeatureMatrix, partition: Partition, base: npt.NDArray[
     """
     _need(matrix.rows.ndim == 2 and matrix.rows.dtype.kind == "f", "features that are no table")
     _need(matrix.valid.dtype == np.bool_, "a mask that is no mask")
-    _need(len(matrix.rows) == int(matrix.valid.sum()), "features of other pixels")
+    n_rows = int(matrix.valid.sum()) + matrix.n_outside
+    _need(len(matrix.rows) == n_rows, "features of other pixels")
+    n_pixels = matrix.valid.size + matrix.n_outside
+    _need(partition.n_pixels == n_pixels, "clusters of other pixels outside")
+    if matrix.outside is not None:
+        outside = partition.ids(np.arange(matrix.valid.size, n_pixels))
+        _need(bool((outside > 0).all()), "pixels outside that are in no cluster")
+        both = (matrix.maps is None) == (matrix.outside.maps is None)
+        _need(both, "maps of some pixels only")
     _need(np.array_equal(matrix.valid, partition.cluster_map > 0), "clusters of other pixels")
     _array(base, "f", (len(base), matrix.n_features), "starting centroids")
     _need(len(base) >= 1, "no starting centroids")
+
+
+def check_outside(outside: Outside, ndim: int) -> None:
+    """Check pixels outside a field's image.
+
+    Raises
+    ------
+    ValueError
+        If they are not what they should be.
+    """
+    n = len(outside.places)
+    _array(outside.places, "i", (n, ndim), "places")
+    _need(np.ndim(outside.rows) == 2 and len(outside.rows) == n, "features of pixels outside")
+    _need(np.asarray(outside.rows).dtype.kind == "f", "features that are no numbers")
+    if outside.maps is not None:
+        _need(np.ndim(outside.maps) == 2 and len(outside.maps) == n, "maps of pixels outside")
 
 
 def check_state(state: Any, n_features: int) -> int:
@@ -74,10 +98,9 @@ def check_strokes(strokes: npt.NDArray[Any], state: Any, partition: Partition) -
     ValueError
         If they do not.
     """
-    flat = partition.cluster_map.reshape(-1)
-    _array(strokes, "u", flat.shape, "strokes")
+    _array(strokes, "u", (partition.n_pixels,), "strokes")
     stroked = np.flatnonzero(strokes)
-    ids, classes = flat[stroked].astype(np.int64), strokes[stroked].astype(np.int64)
+    ids, classes = partition.ids(stroked).astype(np.int64), strokes[stroked].astype(np.int64)
     counts = np.zeros_like(state.counts)
     _need(counts.shape[:1] == (partition.n_ids,), "tables of other clusters")
     _need(counts.shape[1] >= classes.max(initial=0) and bool((ids > 0).all()), "strokes elsewhere")
@@ -95,7 +118,7 @@ def check_history(entries: Sequence[Any], position: int, partition: Partition) -
     """
     _need(type(position) is int and 0 <= position <= len(entries), "a position in no history")
     n_features = entries[0].before.centroids.shape[1] if entries else 0
-    ids = [_check_entry(entry, n_features, partition.cluster_map.size) for entry in entries]
+    ids = [_check_entry(entry, n_features, partition.n_pixels) for entry in entries]
     sizes = partition.sizes.tolist()
     for entry, (before, after) in zip(entries[:position][::-1], ids[:position][::-1], strict=True):
         _need(len(sizes) == after, "steps that do not follow each other")

@@ -18,7 +18,8 @@ from napari_clusternet.config import SESSION
 from napari_clusternet.engine import ClusterEngine
 from napari_clusternet.errors import FileFormatError, InputError, invalid
 from napari_clusternet.extraction import is_array, matrix_steps
-from napari_clusternet.features.matrix import FeatureMatrix
+from napari_clusternet.features.matrix import FeatureMatrix, Outside
+from napari_clusternet.field import Field
 from napari_clusternet.history import ClusterState, Divide, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.io.model_files import load_model, save_model
@@ -27,6 +28,7 @@ from napari_clusternet.progress import drain
 from napari_clusternet.session_checks import (
     check_history,
     check_matrix,
+    check_outside,
     check_seed,
     check_state,
     check_strokes,
@@ -137,7 +139,39 @@ def take_snapshot(session: Session, extra: Mapping[str, Any] | None = None) -> S
     }
     if is_array(session.features):
         arrays["rows"], arrays["valid"] = engine.matrix.rows, engine.matrix.valid
+    if session.field is not None:
+        metadata["field"] = {
+            "region": [[part.start, part.stop] for part in session.field.region],
+            "fitted_on": describe_image(session.field.fitted_on),
+        }
+        arrays |= _field_arrays(session.field, engine.matrix)
     return SessionSnapshot(session.image, arrays, metadata)
+
+
+def _field_arrays(field: Field, matrix: FeatureMatrix) -> dict[str, Any]:
+    arrays = {"fitted_image_data": np.asarray(field.fitted_on.data)}
+    if field.fitted_on.mask is not None:
+        arrays["fitted_image_mask"] = np.asarray(field.fitted_on.mask)
+    outside = matrix.outside
+    assert outside is not None
+    arrays |= {"outside_places": outside.places, "outside_rows": np.asarray(outside.rows)}
+    return arrays if outside.maps is None else arrays | {"outside_maps": outside.maps}
+
+
+def _field(record: dict[str, Any], arrays: dict[str, Any], ndim: int) -> tuple[Field, Outside]:
+    """Rebuild the field, but for its scene, and the pixels outside."""
+    prefix = "fitted_"
+    own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+    fitted_on = choose_image("", record["fitted_on"], own, None)
+    region = tuple(slice(int(start), int(stop)) for start, stop in record["region"])
+    outside = Outside(
+        np.asarray(arrays["outside_places"], np.int64), arrays["outside_rows"],
+        arrays.get("outside_maps"),
+    )  # fmt: skip
+    check_outside(outside, ndim)
+    if len(region) != ndim:
+        raise ValueError(f"a region of {len(region)} axes")
+    return Field(None, region, fitted_on), outside
 
 
 def save_session(session: Session, path: str | Path) -> Path:
@@ -198,15 +232,16 @@ def _rebuild(
     cls: type[Session], arrays: dict[str, Any], metadata: dict[str, Any], image: Image
 ) -> Session:
     session = cls.__new__(cls)
-    session.image, session.mode = image, metadata["mode"]
+    session.image, session.mode, session.field = image, metadata["mode"], None
     session._listeners = []
     session.random_state = check_seed(metadata["random_state"])
     if session.mode not in ("enhanced", "paper"):
         raise ValueError(f"mode {session.mode!r}")
     session._base = np.asarray(arrays["base"], dtype=np.float32)
     partition = Partition.from_arrays(
-        arrays["cluster_map"].reshape(image.shape), arrays["order"], arrays["segments"]
-    )
+        arrays["cluster_map"].reshape(image.shape), arrays["order"], arrays["segments"],
+        arrays.get("outside_ids"),
+    )  # fmt: skip
     state = _unpack(metadata["state"], arrays)
     strokes = arrays["strokes"].reshape(-1)
     check_strokes(strokes, state, partition)
@@ -216,7 +251,11 @@ def _rebuild(
         session.features = arrays["rows"]
     else:
         session.features = _features(metadata["features"], arrays)
-        steps = matrix_steps(image, session.features, session.random_state)
+        fitted_on, outside = None, None
+        if "field" in metadata:
+            session.field, outside = _field(metadata["field"], arrays, image.ndim)
+            fitted_on = session.field.fitted_on
+        steps = matrix_steps(image, session.features, session.random_state, fitted_on, outside)
         session._extractor, matrix = drain(steps)
     check_matrix(matrix, partition, session._base)
     check_state(state, matrix.n_features)

@@ -36,6 +36,14 @@ DEBOUNCE = 150
 AGAIN = "Compute clusters anew: strokes are kept, changes of clusters by hand are not"
 NO_IMAGE = "Open an image: drop a file on the window, or File > Open Sample > ClusterNet."
 NOT_STARTED = "Press Start to segment the chosen image by strokes."
+LARGE = (
+    "This image is large: Start works on the part in view. Zoom to where you want to begin; the "
+    "rest follows from the same strokes."
+)
+GO_ON_HERE = (
+    "Work on the part that is in view now; clusters, classes and all strokes go along. The layer "
+    "of the whole image's classes is filled in wherever you look"
+)
 PREPARING = "Features and clusters are being computed. You can paint strokes meanwhile."
 #: While the classes may still change by themselves.
 REFINING = "refining…"
@@ -89,14 +97,16 @@ class ClassifyDock(QWidget):
                                   tooltip="Store this layer's values in 8 bits, which is quicker "
                                   "to paint on; its own undo begins anew")  # fmt: skip
         self.start = PushButton(text="&Start")
+        self.go_on = PushButton(text="Go on &here")
         self.going = Going(self._control.runner)
         self.layer.changed.connect(self._layer_chosen)
         self.quicken.clicked.connect(partial(attempt, self._control.quicken_strokes))
         self.strokes.changed.connect(self._strokes_chosen)
         self.start.clicked.connect(self._start)
+        self.go_on.clicked.connect(partial(attempt, self._control.go_on_here))
         return section(
             "Image", ("Image", self.layer), ("Axes", self.axes), ("Features", self.features),
-            ("Strokes", self.strokes), self.quicken, self.start, self.going,
+            ("Strokes", self.strokes), self.quicken, self.start, self.go_on, self.going,
         )  # fmt: skip
 
     def _class_section(self) -> QWidget:
@@ -252,6 +262,9 @@ class ClassifyDock(QWidget):
         why_not = f"{runner.title} is running" if runner.busy else "" if layers else NO_IMAGE
         enable(self.start, why_not, tooltip)
         self.start.text = name
+        on_field = self._control.session is not None and self._control.session.field is not None
+        show(self.go_on, on_field)
+        enable(self.go_on, f"{runner.title} is running" if runner.busy else "", GO_ON_HERE)
 
     def _show_refining(self) -> None:
         active = self._control.active
@@ -259,8 +272,10 @@ class ClassifyDock(QWidget):
 
     def _what_next(self) -> str:
         control, active = self._control, self._control.active
+        if active is None and self._layers():
+            return LARGE if parts.is_large(self._layers(), self.axes.value) else NOT_STARTED
         if active is None:
-            return NOT_STARTED if self._layers() else NO_IMAGE
+            return NO_IMAGE
         if active.session is None and control.runner.busy:
             return PREPARING
         return active.message or ("" if active.session is not None else NOT_STARTED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels, Layer
 
+from napari_clusternet._napari.scenes import Scenes
 from napari_clusternet.api.listing import methods
 from napari_clusternet.errors import ClusterNetError
 from napari_clusternet.features import EXTRACTORS
@@ -83,6 +84,14 @@ def axes_choices(layers: Sequence[Layer]) -> list[tuple[str, str]]:
         data = layers[0].data[0] if layers[0].multiscale else layers[0].data
         return list(_AXES.get(len(data.shape), {}).items())
     return []
+
+
+def is_large(layers: Sequence[Layer], axes: str | None) -> bool:
+    """Whether these layers are segmented field by field."""
+    try:
+        return Scenes.is_large(image_from_layer(layers[0], OpenOptions(axes)))
+    except ClusterNetError:  # Start says what is wrong
+        return False
 
 
 def stroke_choices(

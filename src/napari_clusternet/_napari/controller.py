@@ -20,6 +20,7 @@ from napari_clusternet._napari.inspecting import Inspecting
 from napari_clusternet._napari.learning import Learning
 from napari_clusternet._napari.recovering import Recovering
 from napari_clusternet._napari.runner import Runner
+from napari_clusternet._napari.scenes import Scenes
 from napari_clusternet._napari.segmentation import Segmentation
 from napari_clusternet._napari.segmenting import Segmenting
 from napari_clusternet._napari.transfer import Transfer
@@ -62,7 +63,7 @@ def current(viewer: Any = None) -> Controller:
     return _CONTROLLERS[viewer]
 
 
-class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Recovering):
+class Controller(Learning, Segmenting, Scenes, Inspecting, Transfer, Unsupervising, Recovering):
     """Everything that the docks do, as methods.
 
     Parameters
@@ -118,6 +119,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
         self._context = ContextKeeper(viewer)
         viewer.layers.selection.events.active.connect(self._layer_selected)
         self._start_inspecting()
+        self._start_scenes()
         self._start_keeping()
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if window is not None:
@@ -186,6 +188,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
             elif layer is segmentation.strokes_layer or layer in segmentation.image_layers:
                 self.drop(segmentation, f"its layer {layer.name!r} was removed")
         self._forget_layer(layer)
+        self._forget_scene(layer)
         if isinstance(layer, Labels):
             self.autosave.unwatch(layer)
         self._forget_regions(layer)
@@ -221,6 +224,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
     def _paint_classes(self) -> None:
         for segmentation in self.segmentations:
             segmentation.paint_classes()
+        self._paint_scenes()
 
     def layers(self, chosen: Sequence[Layer] | Layer | None) -> tuple[Layer, ...]:
         """Return layers as a tuple; by default the selected image layers, or the lowest one.
@@ -250,6 +254,7 @@ class Controller(Learning, Segmenting, Inspecting, Transfer, Unsupervising, Reco
         self.closed = True
         self.runner.close()
         self._stop_inspecting()
+        self._stop_scenes()
         self._stop_keeping()
         for segmentation in self.segmentations:
             segmentation.stop()

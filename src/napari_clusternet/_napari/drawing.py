@@ -40,3 +40,8 @@ class ContextKeeper:
         """Leave the viewer alone."""
         for moment in self._moments:
             moment.disconnect(self._make_current)
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return a viewer's camera; napari 0.9 has it in another place than those before."""
+    return getattr(viewer, "scene", viewer).camera

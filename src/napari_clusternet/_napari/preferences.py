@@ -23,6 +23,8 @@ class Preferences:
         Where to learn; see `napari_clusternet.device.select_device`.
     refine : bool
         Whether classes are refined between strokes; see `napari_clusternet.Session.refine`.
+    field_megapixels : float
+        Of an image of more than 32 megapixels, so much is worked on at a time.
     folder : str
         Folder for results; empty for the folder of the image.
     suffix : str
@@ -32,6 +34,7 @@ class Preferences:
     preset: str = "quick"
     device: str = CLUSTERNET.device
     refine: bool = True
+    field_megapixels: float = 1.2
     folder: str = ""
     suffix: str = ""
 
@@ -45,6 +48,7 @@ def preferences() -> Preferences:
         return Preferences(
             preset=stored.learning.preset, device=stored.learning.device,
             refine=stored.classifying.refine,
+            field_megapixels=stored.classifying.field_megapixels,
             folder=stored.results.folder, suffix=stored.results.suffix,
         )  # fmt: skip
     except (ImportError, KeyError, AttributeError):  # an older napari, or the plugin is disabled

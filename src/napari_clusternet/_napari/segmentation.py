@@ -49,6 +49,8 @@ class Segmentation(Showing):
     strokes : napari.layers.Labels or str, optional
         Where the user paints: a layer, or "new" for a new one; by default "<image> strokes",
         made if need be.
+    is_field : bool
+        Whether the image is but a field of what the layers show.
 
     Attributes
     ----------
@@ -79,7 +81,9 @@ class Segmentation(Showing):
         changed: Callable[[Segmentation], object],
         refining: Callable[[], object],
         strokes: Labels | str | None = None,
+        is_field: bool = False,
     ) -> None:
+        self.is_field = is_field
         self.viewer, self.image, self.image_layers = viewer, image, tuple(image_layers)
         self.classes = classes
         self.session: Session | None = None
@@ -100,8 +104,10 @@ class Segmentation(Showing):
 
     @property
     def name(self) -> str:
-        """The image's name."""
-        return self.image_layers[0].name if self.image_layers else self.image.name
+        """The image's name; that of a field says where it is."""
+        if self.is_field or not self.image_layers:
+            return self.image.name
+        return self.image_layers[0].name
 
     # ---- strokes ---------------------------------------------------------------------------------
 

@@ -47,6 +47,9 @@ class Segmenting(Stroking):
     ) -> Segmentation:
         """Make an image ready for strokes; the session is opened in the background.
 
+        Of an image of more than 32 million pixels it is the part in view, at the resolution at
+        which that is not too much; see `go_on_here`.
+
         Parameters
         ----------
         layers : Layer or sequence of Layer, optional
@@ -86,9 +89,14 @@ class Segmenting(Stroking):
             if found is not None:
                 return found
         image = image_from_layers(chosen, axes=axes, bands=bands)
-        segmentation = self._segmentation(image, chosen, strokes)
         if features is None:
             features = self._default_features(image)
+        if self.is_large(image):
+            options = {"features": features, "threshold": threshold, "mode": mode,
+                       "n_clusters": n_clusters, "regions": regions,
+                       "random_state": random_state}  # fmt: skip
+            return self._segment_field(image, chosen, axes, strokes, options)
+        segmentation = self._segmentation(image, chosen, strokes)
 
         def steps() -> Generator[Progress, None, Session]:
             import sklearn.tree  # noqa: F401 - here, not at the first stroke
@@ -217,7 +225,11 @@ class Segmenting(Stroking):
         return next((s for s in self.segmentations if s.image_layers == tuple(layers)), None)
 
     def _segmentation(
-        self: Controller, image: Image, layers: Sequence[Layer], strokes: Labels | str | None
+        self: Controller,
+        image: Image,
+        layers: Sequence[Layer],
+        strokes: Labels | str | None,
+        is_field: bool = False,
     ) -> Segmentation:
         """Return the one of these layers, or a new one; its strokes are kept in any case."""
         if isinstance(strokes, Labels):
@@ -232,7 +244,7 @@ class Segmenting(Stroking):
         if found is None:
             found = Segmentation(
                 self.viewer, image, layers, self.classes, self.session_changed.emit,
-                self.refining_changed.emit, strokes,
+                self.refining_changed.emit, strokes, is_field,
             )  # fmt: skip
             self.segmentations.append(found)
             for layer in layers:

@@ -10,6 +10,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 
 from napari_clusternet._napari.cluster_layer import HIGHLIGHT
+from napari_clusternet._napari.drawing import camera_of
 from napari_clusternet.config import SESSION
 from napari_clusternet.errors import invalid
 
@@ -231,7 +232,7 @@ class Stroking:
             own = self.viewer.dims.ndim - len(world) + axis
             if own not in displayed:
                 self.viewer.dims.set_point(own, world[axis])
-        scene = getattr(self.viewer, "scene", self.viewer)
-        scene.camera.center = (0.0, *world)[-3:]
+        camera = camera_of(self.viewer)
+        camera.center = (0.0, *world)[-3:]
         spacing = min(self.active.image.spacing)
-        scene.camera.zoom = max(scene.camera.zoom, 800 / (pixels_wide * spacing))
+        camera.zoom = max(camera.zoom, 800 / (pixels_wide * spacing))

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
 
 
-class Maps(Protocol):
-    """What `napari_clusternet.features.maps.PretrainedMaps` is here."""
-
-    def take(self, pixels: IntArray) -> FloatArray:
-        """Channels (n, channels) of pixels by flat index."""
-
-
 class Matrix(Protocol):
     """What `napari_clusternet.features.matrix.FeatureMatrix` is here."""
 
@@ -30,7 +23,7 @@ class Matrix(Protocol):
         """Which pixels are valid, ([Z,] Y, X)."""
 
     @property
-    def maps(self) -> Maps | None:
+    def maps(self) -> object | None:
         """All maps of a pretrained network."""
 
     @property
@@ -39,6 +32,12 @@ class Matrix(Protocol):
 
     def take(self, pixels: IntArray) -> npt.NDArray[np.floating]:
         """Features (n, n_features) of pixels by flat index."""
+
+    def take_maps(self, pixels: IntArray) -> FloatArray:
+        """Channels (n, channels) of the maps, of pixels by flat index."""
+
+    def places(self, pixels: IntArray) -> npt.NDArray[np.int64]:
+        """Pixel indices (n, ndim) of pixels by flat index."""
 
 
 #: How often a pixel's place stands among hundreds of features, so that trees come across it.
@@ -91,11 +90,9 @@ class Evidence:
     def _part(self, name: str, pixels: IntArray) -> FloatArray:
         matrix = self._matrix
         if name == "maps":
-            assert matrix.maps is not None
-            return matrix.maps.take(pixels)
+            return matrix.take_maps(pixels)
         if name == "place":
-            index = np.unravel_index(pixels, matrix.valid.shape)
-            place: FloatArray = np.stack(index, axis=1).astype(np.float32) * self._step
+            place: FloatArray = matrix.places(pixels).astype(np.float32) * self._step
             return place
         rows = matrix.take(pixels)
         own: FloatArray = rows if self._own is None else rows[:, self._own]

@@ -184,6 +184,7 @@ class _How:
 
 def _one(how: _How, image: Image, target: Path) -> Generator[Progress, None, Path]:
     check_target(target)
+    image = how.predictor.at_resolution(image)
     wanted = make_plan(how.predictor, image, how.task_bytes)
     kind = output_kind(target, image, wanted)
     if image.source is not None and target.exists() and target.samefile(image.source):

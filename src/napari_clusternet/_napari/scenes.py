@@ -1,0 +1,275 @@
+"""Images too large to be worked on as a whole: field by field, where the camera looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QTimer
+
+from napari_clusternet._napari.drawing import camera_of
+from napari_clusternet._napari.preferences import preferences
+from napari_clusternet._napari.scene_layer import SceneLabels, SceneLayer
+from napari_clusternet._napari.segmentation import Segmentation
+from napari_clusternet._napari.timers import stop_timer
+from napari_clusternet.errors import invalid
+from napari_clusternet.field import crop, field_in_view
+from napari_clusternet.io.layers import image_from_layers, pixels_in_view
+from napari_clusternet.session import Session
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from napari.layers import Labels, Layer
+
+    from napari_clusternet._napari.controller import Controller
+    from napari_clusternet.image import Image
+    from napari_clusternet.tiles import Region
+
+#: Images of more pixels are segmented field by field.
+WHOLE_PIXELS = 1 << 25
+#: Milliseconds from the camera's last move until what it shows is filled in.
+SETTLE_MS = 200
+
+
+class Scenes:
+    """Part of `napari_clusternet._napari.controller.Controller`."""
+
+    def _start_scenes(self: Controller) -> None:
+        self._scenes: dict[tuple[Layer, ...], SceneLayer] = {}
+        self._settled = QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLE_MS)
+        self._settled.timeout.connect(self._look_around)
+        self.session_changed.connect(self._fill_scenes)
+        self.refining_changed.connect(self._fill_scenes)
+        camera = camera_of(self.viewer)
+        self._camera_events = (camera.events.center, camera.events.zoom)
+        for event in self._camera_events:
+            event.connect(self._camera_moved)
+
+    def _stop_scenes(self: Controller) -> None:
+        stop_timer(self._settled)
+        self.session_changed.disconnect(self._fill_scenes)
+        self.refining_changed.disconnect(self._fill_scenes)
+        for event in self._camera_events:
+            event.disconnect(self._camera_moved)
+        for scene in self._scenes.values():
+            scene.stop()
+        self._scenes.clear()
+
+    # ---- fields ----------------------------------------------------------------------------------
+
+    @staticmethod
+    def is_large(image: Image) -> bool:
+        """Whether an image is segmented field by field.
+
+        Parameters
+        ----------
+        image : Image
+            Any image.
+
+        Returns
+        -------
+        bool
+            Whether it has more than 32 million pixels.
+        """
+        return int(np.prod(image.shape)) > WHOLE_PIXELS
+
+    def _segment_field(
+        self: Controller, image: Image, layers: tuple[Layer, ...], axes: str | None,
+        strokes: Labels | str | None, options: dict[str, Any],
+    ) -> Segmentation:  # fmt: skip
+        """Make what is in view of a large image ready for strokes; see `segment`."""
+        if options.pop("regions") is not None:
+            invalid("regions", "given", "the image is segmented field by field",
+                    "Crop the image to use regions")  # fmt: skip
+        limit = round(preferences().field_megapixels * 1e6)
+        level = layers[0].data_level if image.levels else 0
+        scene = image.levels[level] if image.levels else image  # the resolution that is seen
+        region = field_in_view(scene, self._view_of(layers[0], image, scene, axes), limit)
+        found = self.made_of(layers)
+        if found is not None:
+            self.drop(found)
+        self._leave_scene(layers)
+        segmentation = self._segmentation(crop(scene, region), layers, strokes, is_field=True)
+
+        def open_it(session: Session) -> None:
+            self._open_scene(segmentation, scene)
+            segmentation.open(session)
+
+        self._prepare(
+            f"Preparing {segmentation.name}", segmentation,
+            lambda: Session.on_field_steps(scene, region, **options), open_it,
+        )  # fmt: skip
+        return segmentation
+
+    def go_on_here(self: Controller) -> bool:
+        """Go on with the active scene's session in the part of it that is in view now.
+
+        Clusters, classes and strokes go along; see `napari_clusternet.Session.move`. The strokes
+        layer of the field that is left stays in the viewer, its classes are in the scene's layer.
+
+        Returns
+        -------
+        bool
+            False if something else is running, or this is the part that is worked on already.
+
+        Raises
+        ------
+        InputError
+            If no field of a scene is being segmented.
+        """
+        session, left = self.need_session(), self.active
+        if session.field is None or left is None:
+            invalid("session", left and left.name, "not on a field of a scene",
+                    "Start on an image of more than 32 megapixels")  # fmt: skip
+        scene = self._scene_of(left)
+        if scene is None:
+            invalid("session", left.name, "its scene is not in the viewer",
+                    "Open the scene's image, and start there")  # fmt: skip
+        limit = round(preferences().field_megapixels * 1e6)
+        region = field_in_view(scene, self._view_now(left, scene), limit)
+        if region == session.field.region:
+            show_info("This is the part that is being worked on.")
+            return False
+        version, steps = session.version, session.move_steps(region, scene)
+
+        def arrive(other: Session) -> None:
+            if session.version != version:  # strokes came meanwhile: they are to go along
+                self.go_on_here()
+                return
+            self._arrive(left, other)
+
+        return self.runner.start(
+            "Moving on", lambda: steps, arrive,
+            lambda: "" if left in self.segmentations else "its layers were removed meanwhile",
+        )  # fmt: skip
+
+    def _arrive(self: Controller, left: Segmentation, session: Session) -> None:
+        """Show a session on another field than before."""
+        layers, before = left.image_layers, left.session
+        labels = self._scenes.get(layers)
+        if labels is not None and before is not None and before.field is not None:
+            labels.labels.put(before.field.region, before.labels)
+        shown = left.labels_layer
+        self.drop(left)
+        if shown is not None and shown in self.viewer.layers:
+            self.viewer.layers.remove(shown)
+        segmentation = self._segmentation(session.image, layers, None, is_field=True)
+        painted = segmentation.strokes_layer
+        if not np.any(painted.data) and session.strokes.any():
+            painted.data = session.strokes.astype(painted.data.dtype)
+        segmentation.open(session)
+
+    def _scene_of(self: Controller, segmentation: Segmentation) -> Image | None:
+        """Return the scene that an image is a field of, at the resolution it is worked on."""
+        known = self._scenes.get(segmentation.image_layers)
+        session = segmentation.session
+        if known is not None:
+            return known.scene
+        return None if session is None or session.field is None else session.field.scene
+
+    def _view_now(self: Controller, segmentation: Segmentation, scene: Image) -> Region:
+        """Return what is in view of an image's scene, in the scene's pixels."""
+        layer = segmentation.image_layers[0]
+        axes = None if scene.ndim == 2 else "CZYX"[-layer.ndim :]
+        return self._view_of(layer, image_from_layers([layer], axes=axes), scene, axes)
+
+    def _view_of(
+        self: Controller, layer: Layer, finest: Image, scene: Image, axes: str | None
+    ) -> Region:
+        """Return what is in view of a layer, in the pixels of one of its levels."""
+        seen = self._seen(finest)
+        if seen is None:
+            view = pixels_in_view(layer, finest, axes)
+            seen = np.array([[p.start for p in view], [p.stop for p in view]], dtype=float)
+        step = np.array(scene.shape) / finest.shape
+        low = np.clip(np.floor(seen[0] * step), 0, np.array(scene.shape) - 1).astype(np.int64)
+        high = np.clip(np.ceil(seen[1] * step), low + 1, scene.shape).astype(np.int64)
+        return tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+
+    def _seen(self: Controller, image: Image) -> npt.NDArray[np.float64] | None:
+        """Return the corners (2, ndim) of the canvas in an image's pixels, where there is one."""
+        try:
+            canvas = self.viewer.window._qt_viewer.canvas.size  # type: ignore[attr-defined]
+        except (AttributeError, RuntimeError):  # no window, or one of another napari
+            return None
+        camera = camera_of(self.viewer)
+        half = np.array(canvas) / camera.zoom / 2
+        world = np.tile(np.array(self.viewer.dims.point, dtype=float)[-image.ndim :], (4, 1))
+        signs = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
+        world[:, -2:] = np.array(camera.center)[-2:] + signs * half
+        back = np.linalg.inv(image.affine)
+        pixels = world @ back[:-1, :-1].T + back[:-1, -1]
+        return np.stack([pixels.min(axis=0), pixels.max(axis=0)])
+
+    # ---- beyond the field ------------------------------------------------------------------------
+
+    def scene_layer(self: Controller) -> Labels | None:
+        """Return the layer with the classes of the active scene beyond the field.
+
+        Returns
+        -------
+        napari.layers.Labels or None
+            None where no large scene is being segmented.
+        """
+        found = None if self.active is None else self._scenes.get(self.active.image_layers)
+        return None if found is None else found.layer
+
+    def _open_scene(self: Controller, segmentation: Segmentation, scene: Image) -> None:
+        layers = segmentation.image_layers
+        labels = SceneLabels(scene.shape)
+        selected = self.viewer.layers.selection.active
+        layer = self.viewer.add_labels(
+            labels.layer_data, name=f"{layers[0].name} classes", opacity=0.5,
+            colormap=self.classes.colormap(), **scene.layer_metadata,
+        )  # fmt: skip
+        layer.editable = False
+        strokes = self.viewer.layers.index(segmentation.strokes_layer)
+        self.viewer.layers.move(self.viewer.layers.index(layer), strokes)
+        self.viewer.layers.selection.active = selected
+        self._scenes[layers] = SceneLayer(scene, layer, labels)
+        self._camera_moved()
+
+    def _leave_scene(self: Controller, layers: tuple[Layer, ...]) -> None:
+        """Fill in no more; the layer goes."""
+        scene = self._scenes.pop(layers, None)
+        if scene is not None:
+            scene.stop()
+            if scene.layer in self.viewer.layers:
+                self.viewer.layers.remove(scene.layer)
+
+    def _forget_scene(self: Controller, layer: Layer) -> None:
+        """Fill in no more, because a layer of it was removed."""
+        for layers, scene in tuple(self._scenes.items()):
+            if layer is scene.layer or layer in layers:
+                scene.stop()
+                del self._scenes[layers]
+
+    def _paint_scenes(self: Controller) -> None:
+        for scene in self._scenes.values():
+            scene.layer.colormap = self.classes.colormap()
+
+    def _camera_moved(self: Controller, _: Any = None) -> None:
+        if self._scenes:
+            for scene in self._scenes.values():
+                scene.hold()
+            self._settled.start()
+
+    def _look_around(self: Controller) -> None:
+        for segmentation in self.segmentations:
+            scene = self._scenes.get(segmentation.image_layers)
+            if scene is not None and segmentation.image_layers[0].visible:
+                scene.look(self._view_now(segmentation, scene.scene))
+
+    def _fill_scenes(self: Controller, _: Any = None) -> None:
+        """Fill in what the sessions say by now, unless they are about to say more."""
+        for segmentation in self.segmentations:
+            scene, session = self._scenes.get(segmentation.image_layers), segmentation.session
+            if scene is None or session is None:
+                continue
+            if segmentation.refiner is not None and segmentation.refiner.busy:
+                scene.hold()
+            elif (session.stroke_counts > 0).any():
+                scene.follow(session)
