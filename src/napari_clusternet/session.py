@@ -14,23 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet import field as fields
 from napari_clusternet import inspection
 from napari_clusternet.classify.base import changed_strokes
 from napari_clusternet.config import SESSION, Mode
 from napari_clusternet.engine import ClusterEngine, Refinement, with_zero
 from napari_clusternet.errors import invalid
 from napari_clusternet.extraction import (
-    cluster_ids,
     cluster_steps,
-    fit_extractor,
-    is_array,
     matrix_steps,
     resolve_steps,
     take_regions,
 )
-from napari_clusternet.features.matrix import FeatureMatrix, collect
-from napari_clusternet.field import Field
 from napari_clusternet.history import ClusterState, Entry, History
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition, look_up
@@ -44,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_clusternet.extractor import Extractor
+    from napari_clusternet.features.matrix import FeatureMatrix
+    from napari_clusternet.field import Field
     from napari_clusternet.tiles import Region
 
     FloatArray = npt.NDArray[np.float32]
@@ -166,7 +162,7 @@ class Session:
         Progress
             Features, then clusters; the generator returns the session.
         """
-        _check_options(image, threshold, mode, n_clusters)
+        check_options(image, threshold, mode, n_clusters)
         self = cls.__new__(cls) if session is None else session
         features = yield from resolve_steps(image, features, mode, random_state, maps=True)
         extractor, matrix = yield from matrix_steps(image, features, random_state)
@@ -264,32 +260,12 @@ class Session:
         Progress
             At every step.
         """
-        _check_options(scene, threshold, mode, n_clusters)
-        if is_array(features):
-            invalid("features", features, "an array says nothing of other fields",
-                    "Give a ClusterNet or a feature name")  # fmt: skip
-        fields.field_region(scene, region, (1,) * scene.ndim)  # before long work
-        features = yield from resolve_steps(scene, features, mode, random_state, maps=True)
-        patches = fields.sample_patches(scene, random_state)
-        fitted_on = fields.side_by_side(patches)
-        extractor = fit_extractor(fitted_on, features, random_state)
-        region = fields.field_region(scene, region, extractor.multiple)
-        field = Field(scene, region, fitted_on)
-        sample = yield from fields.sample_steps(extractor, patches, random_state)
-        image = fields.crop(scene, region)
-        outside = fields.relative(sample, field.origin)
-        matrix = yield from collect(extractor, image, outside)
-        ids, base = yield from cluster_steps(
-            matrix, clusterer, n_clusters, mode, random_state,
-            fields.learned_from(matrix, random_state),
-        )  # fmt: skip
-        yield Progress("clustering", 1, 1)
-        self = cls.__new__(cls)
-        self._begin(image, mode, random_state, features, extractor, base, field)
-        partition = Partition(matrix.scatter(ids), ids[-len(outside) :].astype(np.uint16))
-        state = ClusterState.initial(base, float(threshold))
-        self._engine = self._new_engine(matrix, partition, state)
-        return self
+        from napari_clusternet.session_field import on_field_steps
+
+        check_options(scene, threshold, mode, n_clusters)
+        return on_field_steps(
+            cls, scene, region, features, threshold, mode, n_clusters, clusterer, random_state
+        )
 
     def move(
         self, region: Region, scene: Image | None = None, callback: Callback | None = None
@@ -337,38 +313,9 @@ class Session:
         Progress
             At every step.
         """
-        before, extractor = self.field, self._extractor
-        if before is None or extractor is None:
-            invalid("session", self.image.name, "not on a field of a scene",
-                    "Open it with Session.on_field")  # fmt: skip
-        scene = before.scene if scene is None else scene
-        if scene is None:
-            invalid("scene", scene, "a loaded session does not know it", "Give the scene's image")
-        extractor.bands.check(scene, "the session")
-        field = Field(
-            scene, fields.field_region(scene, region, extractor.multiple), before.fitted_on
-        )
-        luggage = fields.pack(self._engine, before.origin, field.region)
-        return self._move_steps(field, extractor, luggage, self._engine.state)
+        from napari_clusternet.session_field import move_steps
 
-    def _move_steps(
-        self, field: Field, extractor: Extractor, luggage: fields.Luggage, state: ClusterState
-    ) -> Generator[Progress, None, Session]:
-        assert field.scene is not None
-        image = fields.crop(field.scene, field.region)
-        outside = fields.relative(luggage.outside, field.origin)
-        matrix = yield from collect(extractor, image, outside)
-        n_inside = len(matrix.rows) - len(outside)
-        ids = cluster_ids(matrix.rows[:n_inside], self._base, state)
-        yield Progress("clustering", 1, 1)
-        ids = np.concatenate([ids, luggage.ids])
-        partition = Partition(matrix.scatter(ids), luggage.ids, len(state.centroids))
-        other = type(self).__new__(type(self))
-        other._begin(image, self.mode, self.random_state, self.features, extractor, self._base,
-                     field)  # fmt: skip
-        other._engine = other._new_engine(matrix, partition, state)
-        other._engine.take_strokes(luggage.strokes_on(partition.cluster_map))
-        return other
+        return move_steps(self, region, scene)
 
     # ---- results -------------------------------------------------------------------------------
 
@@ -885,7 +832,8 @@ def _check_threshold(threshold: float) -> None:
         invalid("threshold", threshold, "not between 0 and 1", "The paper uses 0.3")
 
 
-def _check_options(image: Image, threshold: float, mode: str, n_clusters: int) -> None:
+def check_options(image: Image, threshold: float, mode: str, n_clusters: int) -> None:
+    """Say what is wrong with the options of a session, before long work starts."""
     if not isinstance(image, Image):
         invalid("image", image, "not an Image", "Open it with napari_clusternet.open_image")
     _check_threshold(threshold)

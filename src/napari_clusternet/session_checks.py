@@ -55,7 +55,8 @@ def check_outside(outside: Outside, ndim: int) -> None:
         If they are not what they should be.
     """
     n = len(outside.places)
-    _array(outside.places, "i", (n, ndim), "places")
+    far = 1 << (60 // ndim)  # so that the places of a scene can be numbered
+    _array(outside.places, "i", (n, ndim), "places", low=-far, high=far)
     _need(np.ndim(outside.rows) == 2 and len(outside.rows) == n, "features of pixels outside")
     _need(np.asarray(outside.rows).dtype.kind == "f", "features that are no numbers")
     if outside.maps is not None:
