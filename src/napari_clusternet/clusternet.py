@@ -20,6 +20,7 @@ from napari_clusternet.extractor import iter_tiles
 from napari_clusternet.features.learned import LearnedFeatures
 from napari_clusternet.normalization import Normalizer
 from napari_clusternet.progress import Progress, drain
+from napari_clusternet.training import parallel
 from napari_clusternet.training.checkpoints import Checkpoint, Position, fingerprint
 from napari_clusternet.training.files import read_model, write_model
 from napari_clusternet.training.inputs import as_images, check_settings
@@ -220,6 +221,13 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a parameter or an image cannot be used.
         FileFormatError
             If the checkpoint is damaged or belongs to another training.
+
+        Notes
+        -----
+        Where `torch.distributed` was initialised, all its processes train this one model, each on
+        its part of every batch: call it in all of them with the same arguments. Gradients are those
+        of the whole batch, but for BatchNorm, whose statistics while training are of a process's
+        own part.
         """
         drain(self.fit_steps(images, checkpoint=checkpoint, resume=resume), callback)
         return self
@@ -252,17 +260,18 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         pictures = as_images(images)
         normalizer = Normalizer.fit(pictures)
         position, state, best = Position(), None, None
-        keeper = None
+        keeper, together = None, parallel.group()
         if checkpoint is not None:
             keeper = Checkpoint(Path(checkpoint), settings, fingerprint(pictures))
             if resume and keeper.path.exists():
                 state, best, position, seed = keeper.read()
                 settings = replace(settings, random_state=seed)
         if settings.random_state is None:
-            settings = replace(settings, random_state=int(np.random.default_rng().integers(2**31)))
+            drawn = int(np.random.default_rng().integers(2**31))
+            settings = replace(settings, random_state=together.all_of(drawn)[0])
         if keeper is not None:
             keeper.settings = settings
-        run = Run(settings, pictures, normalizer, device, keeper)
+        run = Run(settings, pictures, normalizer, device, keeper if together.is_first else None)
         if state is not None:
             run.resume(state, best, position)
         done = False

@@ -41,7 +41,9 @@ def _check_suffix(argument: str, path: str, suffix: str) -> None:
 
 
 def fit(options: argparse.Namespace, callback: Callback) -> None:
-    """Learn features and save the model."""
+    """Learn features and save the model; of processes started by torchrun, the first saves it."""
+    from napari_clusternet.training.parallel import joined
+
     _check_suffix("--output", options.output, MODEL_SUFFIX)
     images = [cn.open_image(path, **_grid(options)) for path in options.images]
     chosen = {
@@ -52,10 +54,13 @@ def fit(options: argparse.Namespace, callback: Callback) -> None:
         "device": options.device,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    model = cn.ClusterNet.from_preset(options.preset, **given)
-    model.fit(images, callback=callback, checkpoint=options.checkpoint)
-    model.save(options.output)
-    print(f"model: {options.output}")
+    with joined() as together:
+        model = cn.ClusterNet.from_preset(options.preset, **given)
+        told = callback if together.is_first else None
+        model.fit(images, callback=told, checkpoint=options.checkpoint)
+        if together.is_first:
+            model.save(options.output)
+            print(f"model: {options.output}")
 
 
 def _features(text: str) -> Any:

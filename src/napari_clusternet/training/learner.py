@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_clusternet.config import UNET_CHANNELS, ClusterNetDefaults
 from napari_clusternet.networks.unet import UNet, plan_levels
-from napari_clusternet.training import monitor
+from napari_clusternet.training import monitor, parallel
 from napari_clusternet.training.modes import Mode, make_mode, take_pixels
 from napari_clusternet.training.patches import PatchSet, choose_extent
 from napari_clusternet.training.pseudo_labels import PseudoLabels
@@ -87,6 +87,7 @@ class Learner:
     ) -> None:
         assert settings.random_state is not None
         self.settings, self.device, self.seed = settings, device, settings.random_state
+        self.group = parallel.group()
         first = images[0]
         channels = settings.channels or UNET_CHANNELS[first.ndim]
         shape = tuple(np.max([image.shape for image in images], axis=0).tolist())
@@ -190,9 +191,11 @@ class Learner:
         """
         count = None if self.settings.mode == "paper" else self.settings.cluster_pixels
         rng = generator(self.seed, Purpose.PIXELS, *moment)
-        places, blocks, masks = [], [], []
+        places, masks = [], []
+        own: dict[int, npt.NDArray[np.float32]] = {}  # of the patches that are this process's
+        mine = self.group.part(len(batch))
         self.network.eval()
-        for place in batch:
+        for number, place in enumerate(batch):
             values, valid = self.patches.read([place])
             if not len(values):
                 continue
@@ -201,14 +204,16 @@ class Learner:
                 flat = np.sort(rng.choice(flat, max(2, count // len(batch)), replace=False))
                 valid = np.zeros_like(valid)
                 valid.reshape(-1)[flat] = True
+            places.append(place)
+            masks.append(valid[0])
+            if number not in mine:
+                continue
             with torch.inference_mode():
                 maps = self.network.body(self._tensor(values))
                 picked = take_pixels(maps, torch.from_numpy(flat).to(maps.device))
-                blocks.append(self.network.pixels(picked).float().cpu().numpy())
-            places.append(place)
-            masks.append(valid[0])
+                own[number] = self.network.pixels(picked).float().cpu().numpy()
         empty = np.zeros((0, self.settings.n_features), np.float32)
-        rows = np.concatenate([empty, *blocks])
+        rows = np.concatenate([empty, *parallel.in_order(self.group.all_of(own))])
         if not np.isfinite(rows[:: max(1, len(rows) // 4096)]).all():
             raise CollapseError("features are not finite")
         return places, rows, np.array(masks, dtype=bool)
@@ -227,8 +232,7 @@ class Learner:
             torch.manual_seed(self.seed + 1)
             mode = make_mode(self.settings, self.pseudo_labels.centers, self.network.in_channels)
         self.mode = mode.to(self.device.torch)
-        parameters = [*self.network.parameters(), *self.mode.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
+        self.optimizer = torch.optim.Adam(self._parameters(), lr=self.settings.learning_rate)
 
     # --- training ---------------------------------------------------------------------------
 
@@ -272,8 +276,9 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
         low_precision = self.device.training_dtype != "float32"
-        for start in range(0, len(values), self.micro_batch):
-            part = slice(start, start + self.micro_batch)
+        mine = self.group.part(len(values))
+        for start in range(mine.start, mine.stop, self.micro_batch):
+            part = slice(start, min(start + self.micro_batch, mine.stop))
             share = len(values[part]) / len(values)
             with torch.autocast(self.device.type, self.device.dtype, enabled=low_precision):
                 loss, figures = self.mode.loss(
@@ -283,7 +288,12 @@ class Learner:
             (loss * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": float(loss.detach()), **figures}.items():
                 totals[name] = totals.get(name, 0.0) + share * value
-        return totals
+        self.group.add_gradients(self._parameters())
+        return self.group.add_figures(totals)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        assert self.mode is not None
+        return [*self.network.parameters(), *self.mode.parameters()]
 
     def learning_rate(self, moment: tuple[int, int, int]) -> float:
         """Return the learning rate at (epoch, round, step): a short rise, then a half cosine."""
