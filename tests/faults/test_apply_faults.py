@@ -137,6 +137,7 @@ def killed(folder: Path, name: str, kills: int) -> dict[str, int]:
     return report
 
 
+@pytest.mark.slow
 @LINUX
 def test_a_killed_run_resumes_with_identical_bytes(tmp_path: Path) -> None:
     report = killed(tmp_path, "out.zarr", 3)

@@ -230,6 +230,7 @@ def killed(folder: Path, kind: str, times: int) -> None:
     assert interrupted > times // 4, "too few were killed in the middle to show anything"
 
 
+@pytest.mark.slow
 @LINUX
 def test_row_35_killed_while_saving_a_session(tmp_path: Path) -> None:
     killed(tmp_path, "session", 20)
@@ -414,6 +415,7 @@ INTERRUPTED = """
 """
 
 
+@pytest.mark.slow
 def test_row_38_interrupted_while_writing(tmp_path: Path) -> None:
     np.save(tmp_path / "scene.npy", np.random.default_rng(0).normal(size=(40, 50)))
     strokes = np.zeros((40, 50), np.uint8)

@@ -315,9 +315,8 @@ CHILD = """
 ENDS = {"kill": False, "quit": False, "exit": False, "close": True}
 
 
-@pytest.mark.parametrize(
-    "end", [pytest.param(e, marks=() if e == "kill" else pytest.mark.slow) for e in ENDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ENDS)
 def test_row_34_strokes_outlive_a_program_whose_window_nobody_closed(
     tmp_path: Path, make_napari_viewer: Callable[..., Any], end: str
 ) -> None:

@@ -124,6 +124,7 @@ CHILD = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_row_34_killed_training_resumes(tmp_path: Path) -> None:
     path = tmp_path / "run"
