@@ -139,6 +139,7 @@ def test_going_on_takes_everything_along(
     assert np.array_equal(np.asarray(scene.layer.data[0])[region], truth[region])
     look(viewer, 300, 300)
     away = control.active
+    control.strokes_layer.data_setitem((np.array([5]), np.array([5])), 1)
     control.go_on_here()
     qtbot.waitUntil(lambda: control.active is not away, timeout=60_000)
     assert control.session.field.region == region
@@ -231,6 +232,21 @@ def test_the_scene_s_layer_may_be_removed(
     assert np.array_equal(control.labels_layer.data, 3 - truth[control.session.field.region])
     viewer.layers.remove("city")
     assert control.active is None
+
+
+def test_from_far_away_it_works_at_the_resolution_that_is_seen(
+    viewer: Any, qtbot: Any, told: list[str]
+) -> None:
+    look(viewer, 550, 650, zoom=0.3)
+    qtbot.waitUntil(lambda: viewer.layers["city"].data_level == 2, timeout=20_000)
+    control = current(viewer)
+    control.segment(viewer.layers["city"], features="bands", n_clusters=8)
+    qtbot.waitUntil(lambda: control.session is not None, timeout=60_000)
+    assert control.image.spacing == (2.0, 2.0)
+    assert "4 times coarser" in told[-1]
+    control.drop(control.active)
+    with pytest.raises(InputError, match="too large for 'forest'"):
+        control.run_method("forest", viewer.layers["city"])
 
 
 def test_a_small_image_is_no_scene(make_napari_viewer: Any, qtbot: Any) -> None:

@@ -15,11 +15,9 @@ from napari_clusternet._napari.segmentation import Segmentation
 from napari_clusternet._napari.timers import stop_timer
 from napari_clusternet.errors import invalid
 from napari_clusternet.field import crop, field_in_view
-from napari_clusternet.io.layers import image_from_layers, pixels_in_view
 from napari_clusternet.session import Session
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from napari.layers import Labels, Layer
 
     from napari_clusternet._napari.controller import Controller
@@ -77,7 +75,7 @@ class Scenes:
         return int(np.prod(image.shape)) > WHOLE_PIXELS
 
     def _segment_field(
-        self: Controller, image: Image, layers: tuple[Layer, ...], axes: str | None,
+        self: Controller, image: Image, layers: tuple[Layer, ...],
         strokes: Labels | str | None, options: dict[str, Any],
     ) -> Segmentation:  # fmt: skip
         """Make what is in view of a large image ready for strokes; see `segment`."""
@@ -87,7 +85,7 @@ class Scenes:
         limit = round(preferences().field_megapixels * 1e6)
         level = layers[0].data_level if image.levels else 0
         scene = image.levels[level] if image.levels else image  # the resolution that is seen
-        region = field_in_view(scene, self._view_of(layers[0], image, scene, axes), limit)
+        region = field_in_view(scene, self._in_view(scene), limit)
         found = self.made_of(layers)
         if found is not None:
             self.drop(found)
@@ -97,6 +95,12 @@ class Scenes:
         def open_it(session: Session) -> None:
             self._open_scene(segmentation, scene)
             segmentation.open(session)
+            if level:
+                coarser = round(image.shape[-1] / scene.shape[-1])
+                show_info(
+                    f"{segmentation.name} is worked on as it is in view, {coarser} times "
+                    "coarser than the image. For finer classes zoom in, then Start anew."
+                )
 
         self._prepare(
             f"Preparing {segmentation.name}", segmentation,
@@ -129,7 +133,7 @@ class Scenes:
             invalid("session", left.name, "its scene is not in the viewer",
                     "Open the scene's image, and start there")  # fmt: skip
         limit = round(preferences().field_megapixels * 1e6)
-        region = field_in_view(scene, self._view_now(left, scene), limit)
+        region = field_in_view(scene, self._in_view(scene), limit)
         if region == session.field.region:
             show_info("This is the part that is being worked on.")
             return False
@@ -158,8 +162,10 @@ class Scenes:
             self.viewer.layers.remove(shown)
         segmentation = self._segmentation(session.image, layers, None, is_field=True)
         painted = segmentation.strokes_layer
-        if not np.any(painted.data) and session.strokes.any():
-            painted.data = session.strokes.astype(painted.data.dtype)
+        known = session.strokes  # with those of fields that overlap this one
+        if known.any():
+            data = np.where(known > 0, known, painted.data)
+            painted.data = data.astype(np.promote_types(known.dtype, np.uint8))
         segmentation.open(session)
 
     def _scene_of(self: Controller, segmentation: Segmentation) -> Image | None:
@@ -170,39 +176,22 @@ class Scenes:
             return known.scene
         return None if session is None or session.field is None else session.field.scene
 
-    def _view_now(self: Controller, segmentation: Segmentation, scene: Image) -> Region:
-        """Return what is in view of an image's scene, in the scene's pixels."""
-        layer = segmentation.image_layers[0]
-        axes = None if scene.ndim == 2 else "CZYX"[-layer.ndim :]
-        return self._view_of(layer, image_from_layers([layer], axes=axes), scene, axes)
-
-    def _view_of(
-        self: Controller, layer: Layer, finest: Image, scene: Image, axes: str | None
-    ) -> Region:
-        """Return what is in view of a layer, in the pixels of one of its levels."""
-        seen = self._seen(finest)
-        if seen is None:
-            view = pixels_in_view(layer, finest, axes)
-            seen = np.array([[p.start for p in view], [p.stop for p in view]], dtype=float)
-        step = np.array(scene.shape) / finest.shape
-        low = np.clip(np.floor(seen[0] * step), 0, np.array(scene.shape) - 1).astype(np.int64)
-        high = np.clip(np.ceil(seen[1] * step), low + 1, scene.shape).astype(np.int64)
-        return tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
-
-    def _seen(self: Controller, image: Image) -> npt.NDArray[np.float64] | None:
-        """Return the corners (2, ndim) of the canvas in an image's pixels, where there is one."""
+    def _in_view(self: Controller, scene: Image) -> Region:
+        """Return what the canvas shows of a scene, in its pixels; all of it without a window."""
         try:
             canvas = self.viewer.window._qt_viewer.canvas.size  # type: ignore[attr-defined]
-        except (AttributeError, RuntimeError):  # no window, or one of another napari
-            return None
+        except (AttributeError, RuntimeError):  # another napari may have it elsewhere
+            return tuple(slice(0, size) for size in scene.shape)
         camera = camera_of(self.viewer)
         half = np.array(canvas) / camera.zoom / 2
-        world = np.tile(np.array(self.viewer.dims.point, dtype=float)[-image.ndim :], (4, 1))
+        corners = np.tile(np.array(self.viewer.dims.point, dtype=float)[-scene.ndim :], (4, 1))
         signs = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
-        world[:, -2:] = np.array(camera.center)[-2:] + signs * half
-        back = np.linalg.inv(image.affine)
-        pixels = world @ back[:-1, :-1].T + back[:-1, -1]
-        return np.stack([pixels.min(axis=0), pixels.max(axis=0)])
+        corners[:, -2:] = np.array(camera.center)[-2:] + signs * half
+        to_pixels = np.linalg.inv(scene.affine)
+        pixels = corners @ to_pixels[:-1, :-1].T + to_pixels[:-1, -1]
+        low = np.clip(np.floor(pixels.min(axis=0)), 0, np.array(scene.shape) - 1).astype(int)
+        high = np.clip(np.ceil(pixels.max(axis=0)), low + 1, scene.shape).astype(int)
+        return tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
 
     # ---- beyond the field ------------------------------------------------------------------------
 
@@ -261,7 +250,7 @@ class Scenes:
         for segmentation in self.segmentations:
             scene = self._scenes.get(segmentation.image_layers)
             if scene is not None and segmentation.image_layers[0].visible:
-                scene.look(self._view_now(segmentation, scene.scene))
+                scene.look(self._in_view(scene.scene))
 
     def _fill_scenes(self: Controller, _: Any = None) -> None:
         """Fill in what the sessions say by now, unless they are about to say more."""

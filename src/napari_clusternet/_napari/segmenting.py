@@ -14,7 +14,7 @@ from napari_clusternet._napari.stroking import Stroking
 from napari_clusternet.api.strokes import segment_steps
 from napari_clusternet.classify.base import check_strokes
 from napari_clusternet.config import SESSION, Mode
-from napari_clusternet.errors import InputError
+from napari_clusternet.errors import InputError, invalid
 from napari_clusternet.image import Image
 from napari_clusternet.io.layers import image_from_layers
 from napari_clusternet.progress import Progress
@@ -95,7 +95,7 @@ class Segmenting(Stroking):
             options = {"features": features, "threshold": threshold, "mode": mode,
                        "n_clusters": n_clusters, "regions": regions,
                        "random_state": random_state}  # fmt: skip
-            return self._segment_field(image, chosen, axes, strokes, options)
+            return self._segment_field(image, chosen, strokes, options)
         segmentation = self._segmentation(image, chosen, strokes)
 
         def steps() -> Generator[Progress, None, Session]:
@@ -149,6 +149,10 @@ class Segmenting(Stroking):
         image = image_from_layers(chosen, axes=axes, bands=bands)
         segmentation = self.made_of(chosen)
         if segmentation is None or segmentation.image.n_bands != image.n_bands:
+            if self.is_large(image):
+                invalid("layers", image.name, f"{image.shape} is too large for {method!r}",
+                        "Press Start with the method clusternet first: the others then work on "
+                        "that part of the image")  # fmt: skip
             segmentation = self._segmentation(image, chosen, strokes)
         elif isinstance(strokes, Labels) and strokes is not segmentation.strokes_layer:
             self.active = segmentation

@@ -134,6 +134,7 @@ class Transfer(Exporting):
         layers: tuple[Layer, ...] | None,
     ) -> Segmentation:
         """Bring an opened session into the viewer; strokes painted before stay in their layer."""
+        is_field = layers is not None and session.field is not None
         if layers is None:
             layers = (self._add_layer(layer_data(session.image)),)
         old = next((s for s in self.segmentations if s.image_layers == layers), None)
@@ -142,11 +143,11 @@ class Transfer(Exporting):
         self._take_classes(extra)
         names = self.classes.names
         strokes = session.strokes.copy()
-        name = f"{layers[0].name} strokes"
+        name = f"{session.image.name if is_field else layers[0].name} strokes"
         layer = next((one for one in self.viewer.layers if one.name == name), None)
         if not isinstance(layer, Labels) or not _equal(layer.data, strokes):
             layer = self._add_layer(labels_layer_data(strokes, session.image, name, names))
-        segmentation = self._segmentation(session.image, layers, layer)
+        segmentation = self._segmentation(session.image, layers, layer, is_field)
         segmentation.open(session)
         self.autosave.saved(layer, self.autosave.version(layer))
         return segmentation

@@ -16,7 +16,6 @@ from napari_clusternet.io.base import OpenOptions, level_affine, unit_name
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from napari_clusternet.tiles import Region
 
 #: What layers call their axes, beside the letters.
 _AXIS_NAMES = {"BAND": "C", "BANDS": "C", "CHANNEL": "C", "CHANNELS": "C", "PLANE": "Z",
@@ -119,39 +118,6 @@ def image_from_layers(
     if not bands or not all(0 <= band < whole.n_bands for band in bands):
         invalid("bands", list(bands), f"there are bands 0 to {whole.n_bands - 1}", "Choose of them")
     return _chosen(whole, list(bands))
-
-
-def pixels_in_view(layer: Any, image: Image, axes: str | None = None) -> Region:
-    """Return what is seen of a layer now, ([z,] y, x) in the pixels of the image it makes.
-
-    Along an axis that is not displayed it is one pixel thick; a layer that was never drawn is seen
-    as a whole.
-
-    Parameters
-    ----------
-    layer : napari Image layer
-        The layer.
-    image : Image
-        The image that was made of it.
-    axes : str, optional
-        As in `image_from_layer`.
-    """
-    multiscale = bool(getattr(layer, "multiscale", False))
-    array = layer.data[0] if multiscale else layer.data
-    placed = "".join(_axes(layer, array, axes))
-    placed = placed.removesuffix("C") if _is_rgb(layer) else placed
-    spatial = [placed.index(axis) for axis in "ZYX" if axis in placed]
-    corners = np.asarray(layer.corner_pixels, dtype=float)
-    if multiscale:
-        corners = corners * np.asarray(layer.downsample_factors)[layer.data_level]
-    if not corners.any():
-        return tuple(slice(0, size) for size in image.shape)
-    low, high = np.floor(corners[0, spatial]), np.ceil(corners[1, spatial])
-    region = []
-    for a, b, size in zip(low.tolist(), high.tolist(), image.shape, strict=True):
-        start = int(min(max(a, 0), size - 1))
-        region.append(slice(start, int(min(max(b, start + 1), size))))
-    return tuple(region)
 
 
 def _stacked(images: Sequence[Image]) -> Image:
