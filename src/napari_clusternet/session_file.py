@@ -65,14 +65,23 @@ class _Packer:
         return value
 
 
-def _unpack(value: Any, arrays: dict[str, Any]) -> Any:
+def _unpack(value: Any, arrays: dict[str, Any], divides: dict[str, Divide] | None = None) -> Any:
+    """Return what was packed; splits that many steps share are one object again."""
+    divides = {} if divides is None else divides
     if isinstance(value, list):
-        return tuple(_unpack(item, arrays) for item in value)
+        return tuple(_unpack(item, arrays, divides) for item in value)
     if isinstance(value, dict) and "array" in value:
         return arrays[value["array"]]
     if isinstance(value, dict):
         cls = _CLASSES[value["class"]]
-        return cls(**{name: _unpack(part, arrays) for name, part in value["fields"].items()})
+        key = repr(value) if cls is Divide else ""
+        if key in divides:
+            return divides[key]
+        parts = {n: _unpack(part, arrays, divides) for n, part in value["fields"].items()}
+        made = cls(**parts)
+        if isinstance(made, Divide):
+            divides[key] = made
+        return made
     return value
 
 

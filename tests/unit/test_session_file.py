@@ -152,3 +152,17 @@ def test_a_truncated_file_is_refused_and_a_missing_one_named(tmp_path: Path) -> 
             Session.load(path)
     with pytest.raises(FileFormatError, match="gone"):
         Session.load(tmp_path / "gone.clusternet")
+
+
+def test_steps_share_their_splits_as_before(tmp_path: Path) -> None:
+    image = Image.from_array(np.random.default_rng(0).normal(size=(3, 24, 20)), axes="CYX")
+    session = Session(image, features="bands", n_clusters=12, random_state=0)
+    for cluster in range(2, 8):
+        session.split(cluster)
+    session.save(tmp_path / "a.clusternet")
+    loaded = Session.load(tmp_path / "a.clusternet", image=image)
+    entries = loaded._history.entries
+    last = entries[-1].after.divides
+    assert len(last) == 6
+    for entry in entries:  # the very objects: copies would grow with the square of the steps
+        assert all(a is b for a, b in zip(entry.after.divides, last, strict=False))
