@@ -39,50 +39,87 @@ if TYPE_CHECKING:
     from napari_clusternet.session import Session
 
 KIND = "clusternet-session"
-VERSION = 1
+VERSION = 2  # 1 wrote every split again for each step
 
 _CLASSES = {cls.__name__: cls for cls in (ClusterState, Divide, Entry, Move)}
 _REQUIRED = ("cluster_map", "order", "segments", "strokes", "base", "state", "history", "image")
 
 
 class _Packer:
-    """Turns nested dataclasses, tuples and arrays into JSON plus named arrays, each once."""
+    """Turns nested dataclasses, tuples and arrays into JSON plus named arrays.
+
+    What many steps share, arrays and objects, is written once and named by its place after that.
+    """
 
     def __init__(self) -> None:
         self.arrays: dict[str, Any] = {}
+        self.objects: list[dict[str, Any]] = []  # each after those that it refers to
         self._names: dict[int, str] = {}
+        self._places: dict[int, int] = {}
+        self._kept: list[Any] = []  # so that no other object gets the same id
 
     def pack(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             name = self._names.setdefault(id(value), f"a{len(self._names)}")
             self.arrays[name] = value
             return {"array": name}
-        if type(value).__name__ in _CLASSES:
-            parts = {f.name: self.pack(getattr(value, f.name)) for f in fields(value)}
-            return {"class": type(value).__name__, "fields": parts}
+        if _is_packed(value):
+            return {"object": self._place(value)}
         if isinstance(value, list | tuple):
+            if all(map(_is_packed, value)):
+                return {"objects": [self._place(item) for item in value]}
             return [self.pack(item) for item in value]
         return value
 
+    def _place(self, value: Any) -> int:
+        if id(value) not in self._places:
+            parts = {f.name: self.pack(getattr(value, f.name)) for f in fields(value)}
+            self.objects.append({"class": type(value).__name__, "fields": parts})
+            self._places[id(value)] = len(self.objects) - 1
+            self._kept.append(value)
+        return self._places[id(value)]
 
-def _unpack(value: Any, arrays: dict[str, Any], divides: dict[str, Divide] | None = None) -> Any:
-    """Return what was packed; splits that many steps share are one object again."""
-    divides = {} if divides is None else divides
-    if isinstance(value, list):
-        return tuple(_unpack(item, arrays, divides) for item in value)
-    if isinstance(value, dict) and "array" in value:
-        return arrays[value["array"]]
-    if isinstance(value, dict):
-        cls = _CLASSES[value["class"]]
-        key = repr(value) if cls is Divide else ""
-        if key in divides:
-            return divides[key]
-        parts = {n: _unpack(part, arrays, divides) for n, part in value["fields"].items()}
-        made = cls(**parts)
-        if isinstance(made, Divide):
-            divides[key] = made
-        return made
-    return value
+
+def _is_packed(value: Any) -> bool:
+    return type(value).__name__ in _CLASSES
+
+
+class _Unpacker:
+    """Builds what a `_Packer` packed; objects of version 1 stand where they are used."""
+
+    def __init__(self, arrays: dict[str, Any], objects: list[dict[str, Any]]) -> None:
+        self._arrays, self._made = arrays, list[Any]()
+        self._shared: dict[str, Divide] = {}
+        for record in objects:
+            self._made.append(self._object(record))
+
+    def unpack(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(self.unpack(item) for item in value)
+        if not isinstance(value, dict):
+            return value
+        if "array" in value:
+            return self._arrays[value["array"]]
+        if "object" in value:
+            return self._at(value["object"])
+        if "objects" in value:
+            return tuple(map(self._at, value["objects"]))
+        key = repr(value) if value["class"] == Divide.__name__ else ""
+        if key not in self._shared:
+            made = self._object(value)
+            if not key:
+                return made
+            self._shared[key] = made
+        return self._shared[key]
+
+    def _at(self, place: Any) -> Any:
+        if type(place) is not int or not 0 <= place < len(self._made):
+            raise LookupError(f"object {place!r}")
+        return self._made[place]
+
+    def _object(self, record: dict[str, Any]) -> Any:
+        parts = {name: self.unpack(part) for name, part in record["fields"].items()}
+        return _CLASSES[record["class"]](**parts)
 
 
 @dataclass(frozen=True)
@@ -140,6 +177,7 @@ def take_snapshot(session: Session, extra: Mapping[str, Any] | None = None) -> S
     arrays["base"] = session._base
     metadata: dict[str, Any] = {
         "mode": session.mode,
+        "objects": packer.objects,
         "random_state": session.random_state,
         "state": state,
         "history": {"entries": entries, "position": history.position, "limit": history.limit},
@@ -251,7 +289,8 @@ def _rebuild(
         arrays["cluster_map"].reshape(image.shape), arrays["order"], arrays["segments"],
         arrays.get("outside_ids"),
     )  # fmt: skip
-    state = _unpack(metadata["state"], arrays)
+    unpacker = _Unpacker(arrays, metadata.get("objects", []))
+    state = unpacker.unpack(metadata["state"])
     strokes = arrays["strokes"].reshape(-1)
     check_strokes(strokes, state, partition)
     if "rows" in arrays:
@@ -268,7 +307,7 @@ def _rebuild(
         session._extractor, matrix = drain(steps)
     check_matrix(matrix, partition, session._base)
     check_state(state, matrix.n_features)
-    session._history = _history(metadata["history"], arrays, partition)
+    session._history = _history(metadata["history"], unpacker, partition)
     enhanced = session.mode == "enhanced"
     engine = ClusterEngine(
         matrix,
@@ -283,9 +322,9 @@ def _rebuild(
     return session
 
 
-def _history(stored: dict[str, Any], arrays: dict[str, Any], partition: Partition) -> History:
+def _history(stored: dict[str, Any], unpacker: _Unpacker, partition: Partition) -> History:
     history = History(int(stored["limit"]))
-    history.entries = list(_unpack(stored["entries"], arrays))
+    history.entries = list(unpacker.unpack(stored["entries"]))
     history.position = stored["position"]
     check_history(history.entries, history.position, partition)
     return history

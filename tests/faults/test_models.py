@@ -126,13 +126,13 @@ def test_row_20_missing_key(good: Path) -> None:
 def test_row_20_sessions_of_the_future_and_without_parts(tmp_path: Path) -> None:
     path = tmp_path / "s.clusternet"
     Session(picture(np.float32), features="bands", n_clusters=3).save(path)
-    arrays, metadata = load_model(path, kind=KIND, finite=False)
+    arrays, metadata = load_model(path, kind=KIND, version=VERSION, finite=False)
     save_model(path, arrays, metadata, kind=KIND, version=VERSION + 1)
     with pytest.raises(FileFormatError, match="Update napari-clusternet"):
         Session.load(path)
     for name in ("strokes", "order", "history", "image"):
         parts = [{k: v for k, v in part.items() if k != name} for part in (arrays, metadata)]
-        save_model(path, *parts, kind=KIND)
+        save_model(path, *parts, kind=KIND, version=VERSION)
         with pytest.raises(FileFormatError, match=rf"s\.clusternet.*lacks \['{name}'\]"):
             Session.load(path)
 

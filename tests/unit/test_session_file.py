@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,19 +127,19 @@ def saved(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("array", ["order", "cluster_map", "segments", "strokes", "base"])
 def test_arrays_that_contradict_each_other_are_refused(tmp_path: Path, array: str) -> None:
     path = saved(tmp_path)
-    arrays, metadata = load_model(path, kind=KIND, finite=False)
+    arrays, metadata = load_model(path, kind=KIND, version=2, finite=False)
     broken = arrays[array].copy()
     broken = broken[..., :-1] if array in ("base", "strokes") else np.roll(broken, 1)
-    save_model(path, {**arrays, array: broken}, metadata, kind=KIND)
+    save_model(path, {**arrays, array: broken}, metadata, kind=KIND, version=2)
     with pytest.raises(FileFormatError, match=r"a\.clusternet"):
         Session.load(path)
 
 
 def test_unknown_classes_in_the_file_are_never_built(tmp_path: Path) -> None:
     path = saved(tmp_path)
-    arrays, metadata = load_model(path, kind=KIND, finite=False)
+    arrays, metadata = load_model(path, kind=KIND, version=2, finite=False)
     text = json.dumps(metadata).replace('"ClusterState"', '"Path"')
-    save_model(path, arrays, json.loads(text), kind=KIND)
+    save_model(path, arrays, json.loads(text), kind=KIND, version=2)
     with pytest.raises(FileFormatError, match="do not fit together"):
         Session.load(path)
 
@@ -154,15 +155,64 @@ def test_a_truncated_file_is_refused_and_a_missing_one_named(tmp_path: Path) -> 
         Session.load(tmp_path / "gone.clusternet")
 
 
-def test_steps_share_their_splits_as_before(tmp_path: Path) -> None:
+def split_six_times(path: Path) -> tuple[Session, Image]:
     image = Image.from_array(np.random.default_rng(0).normal(size=(3, 24, 20)), axes="CYX")
     session = Session(image, features="bands", n_clusters=12, random_state=0)
     for cluster in range(2, 8):
         session.split(cluster)
-    session.save(tmp_path / "a.clusternet")
-    loaded = Session.load(tmp_path / "a.clusternet", image=image)
+    session.save(path)
+    return session, image
+
+
+def inlined(value: Any, objects: list[Any]) -> Any:
+    """As version 1 wrote it: each object where it is used, every time."""
+    if isinstance(value, list):
+        return [inlined(item, objects) for item in value]
+    if isinstance(value, dict) and "object" in value:
+        return inlined(objects[value["object"]], objects)
+    if isinstance(value, dict) and "objects" in value:
+        return [inlined(objects[i], objects) for i in value["objects"]]
+    if isinstance(value, dict):
+        return {key: inlined(item, objects) for key, item in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_steps_share_their_splits_as_before(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "a.clusternet"
+    session, image = split_six_times(path)
+    if version == 1:
+        arrays, metadata = load_model(path, kind=KIND, version=2, finite=False)
+        objects = metadata.pop("objects")
+        save_model(path, arrays, inlined(metadata, objects), kind=KIND, version=1)
+    loaded = Session.load(path, image=image)
+    assert np.array_equal(loaded.cluster_map, session.cluster_map)
     entries = loaded._history.entries
     last = entries[-1].after.divides
     assert len(last) == 6
     for entry in entries:  # the very objects: copies would grow with the square of the steps
         assert all(a is b for a, b in zip(entry.after.divides, last, strict=False))
+    while session.can_undo:
+        assert np.array_equal(loaded.undo(), session.undo())
+        assert np.array_equal(loaded.cluster_map, session.cluster_map)
+
+
+def test_what_steps_share_is_written_once(tmp_path: Path) -> None:
+    session, _ = split_six_times(tmp_path / "a.clusternet")
+    _, metadata = load_model(tmp_path / "a.clusternet", kind=KIND, version=2, finite=False)
+    kinds = [record["class"] for record in metadata["objects"]]
+    states = {id(e.before) for e in session._history.entries}
+    states |= {id(e.after) for e in session._history.entries}
+    assert (kinds.count("Divide"), kinds.count("Entry")) == (6, 6)
+    assert kinds.count("ClusterState") == len(states) == 7  # a step begins where the last ended
+
+
+@pytest.mark.parametrize("place", [-1, 10**6, "0", 1.0, None])
+def test_an_object_that_is_not_there_is_refused(tmp_path: Path, place: Any) -> None:
+    path = tmp_path / "a.clusternet"
+    split_six_times(path)
+    arrays, metadata = load_model(path, kind=KIND, version=2, finite=False)
+    metadata["state"] = {"object": place}
+    save_model(path, arrays, metadata, kind=KIND, version=2)
+    with pytest.raises(FileFormatError, match="do not fit together"):
+        Session.load(path)
