@@ -27,6 +27,7 @@ SHAPE = (1100, 1300)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "WHOLE_PIXELS", 1 << 18)
     monkeypatch.setattr(scene_layer, "IDLE_MS", 20)
+    monkeypatch.setattr(scene_layer, "TILES", 4)  # fewer than are in view
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 import zarr
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Edge of a tile, pixels, by number of spatial axes.
 TILE = {2: 512, 3: 64}
-#: Tiles that one look fills in at most, those in the middle first.
+#: Tiles that are chosen at a time, those in the middle first.
 TILES = 64
 #: The coarsest level has at most so many pixels along its longest axis.
 COARSEST = 1024
@@ -100,8 +102,9 @@ class SceneLayer:
 
     def __init__(self, scene: Image, layer: Labels, labels: SceneLabels) -> None:
         self.scene, self.layer, self.labels = scene, layer, labels
-        self._known: dict[Index, object] = {}
-        self._version: object = None
+        self._known: dict[Index, int] = {}  # tiles, and the version that each shows
+        self._version = 0  # grows with every other thing that sessions say
+        self._said: tuple[ReferenceType[Session], int] | None = None
         self._predictor: Predictor | None = None
         self._view: Region | None = None
         self._worker: Worker | None = None
@@ -122,9 +125,10 @@ class SceneLayer:
 
     def follow(self, session: Session) -> None:
         """Fill in what this session says now; what is there stays until it is its turn."""
-        version = (id(session), session.version)
-        if version != self._version:
-            self._version, self._predictor = version, session.predictor()
+        said = (ref(session), session.version)
+        if said != self._said:
+            self._said, self._predictor = said, session.predictor()
+            self._version += 1
         self._restart()
 
     def hold(self) -> None:
@@ -150,12 +154,14 @@ class SceneLayer:
         if self._worker is not None:  # the one before is not at its end yet
             self._timer.start()
             return
-        predictor, todo, version = self._predictor, self._todo(), self._version
+        predictor, version = self._predictor, self._version
+        if predictor is not None and predictor.table.dtype != self.labels.dtype:
+            self.labels = SceneLabels(self.scene.shape, predictor.table.dtype)  # over 255 classes
+            self.layer.data = self.labels.layer_data
+            self._known.clear()
+        todo = self._todo()
         if predictor is None or not todo:
             return
-        if predictor.table.dtype != self.labels.dtype:  # more than 255 classes
-            self.labels = SceneLabels(self.scene.shape, predictor.table.dtype)
-            self.layer.data = self.labels.layer_data
 
         def steps() -> Generator[Progress, None, None]:
             for i, index in enumerate(todo):
@@ -168,7 +174,7 @@ class SceneLayer:
         self._worker.start()
 
     def _todo(self) -> list[Index]:
-        """Tiles in view that are not as they should be, those in the middle first."""
+        """Return some tiles in view that are not as they should be, those in the middle first."""
         view, edge = self._view, TILE[self.scene.ndim]
         if view is None:
             return []
@@ -180,9 +186,10 @@ class SceneLayer:
             return []  # so far away that a tile is hardly a pixel
         indices = np.stack(np.meshgrid(*map(np.arange, first, last), indexing="ij"), axis=-1)
         indices = indices.reshape(-1, len(view))
-        order = np.argsort(np.abs(indices - middle).max(axis=1), kind="stable")[:TILES]
-        found = [tuple(int(i) for i in index) for index in indices[order]]
-        return [index for index in found if self._known.get(index) != self._version]
+        order = np.argsort(np.abs(indices - middle).max(axis=1), kind="stable")
+        found = (tuple(index) for index in indices[order].tolist())
+        due = (index for index in found if self._known.get(index) != self._version)
+        return list(islice(due, TILES))
 
     def _tile(self, predictor: Predictor, index: Index) -> Tile:
         extractor, edge = predictor.extractor, TILE[self.scene.ndim]
@@ -200,7 +207,9 @@ class SceneLayer:
     def _end(self, _: Any, error: BaseException | None) -> None:
         self._worker = None
         self.layer.refresh()
-        if error is not None and not isinstance(error, Cancelled):
+        if error is None:
+            self._begin()  # what else is in view
+        elif not isinstance(error, Cancelled):
             tell_error(error, "Filling in the scene")
 
 
