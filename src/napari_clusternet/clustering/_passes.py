@@ -60,8 +60,10 @@ def for_chunks(
             while waiting:
                 merge(waiting.popleft().result())
         finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)  # the pool's setting became that of new threads
+            try:
+                pool.shutdown(cancel_futures=True)
+            finally:  # closing a window may interrupt the waiting
+                torch.set_num_threads(threads)  # the pool's setting became that of new threads
 
 
 @dataclass(frozen=True)
