@@ -40,8 +40,6 @@ ALIGNED = 32
 PIXELS_PER_PATCH, FIELD_PIXELS = 2048, 32_768
 #: Pixels of each cluster that stay when the session moves on, so that it is known what it is like.
 KEPT_PER_CLUSTER = 12
-
-
 #: Fields begin at multiples of this, and are not smaller, by number of spatial axes, pixels.
 FIELD_UNIT, SMALLEST_FIELD = {2: 64, 3: 16}, {2: 256, 3: 32}
 

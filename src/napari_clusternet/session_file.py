@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clusternet.config import SESSION
-from napari_clusternet.engine import ClusterEngine
 from napari_clusternet.errors import FileFormatError, InputError, invalid
 from napari_clusternet.extraction import is_array, matrix_steps
 from napari_clusternet.features.matrix import FeatureMatrix, Outside
@@ -308,15 +307,7 @@ def _rebuild(
     check_matrix(matrix, partition, session._base)
     check_state(state, matrix.n_features)
     session._history = _history(metadata["history"], unpacker, partition)
-    enhanced = session.mode == "enhanced"
-    engine = ClusterEngine(
-        matrix,
-        partition,
-        state,
-        enhanced=enhanced,
-        random_state=session.random_state,
-        spacing=image.spacing,
-    )
+    engine = session._new_engine(matrix, partition, state)
     engine.restore_strokes(strokes)
     session._engine = engine
     return session

@@ -82,10 +82,9 @@ class Scenes:
         if options.pop("regions") is not None:
             invalid("regions", "given", "the image is segmented field by field",
                     "Crop the image to use regions")  # fmt: skip
-        limit = round(preferences().field_megapixels * 1e6)
         level = layers[0].data_level if image.levels else 0
         scene = image.levels[level] if image.levels else image  # the resolution that is seen
-        region = field_in_view(scene, self._in_view(scene), limit)
+        region = self._field_in_view(scene)
         found = self.made_of(layers)
         if found is not None:
             self.drop(found)
@@ -132,8 +131,7 @@ class Scenes:
         if scene is None:
             invalid("session", left.name, "its scene is not in the viewer",
                     "Open the scene's image, and start there")  # fmt: skip
-        limit = round(preferences().field_megapixels * 1e6)
-        region = field_in_view(scene, self._in_view(scene), limit)
+        region = self._field_in_view(scene)
         if region == session.field.region:
             show_info("This is the part that is being worked on.")
             return False
@@ -175,6 +173,11 @@ class Scenes:
         if known is not None:
             return known.scene
         return None if session is None or session.field is None else session.field.scene
+
+    def _field_in_view(self: Controller, scene: Image) -> Region:
+        """Return what is in view of a scene, as far as the preferences let it be worked on."""
+        limit = round(preferences().field_megapixels * 1e6)
+        return field_in_view(scene, self._in_view(scene), limit)
 
     def _in_view(self: Controller, scene: Image) -> Region:
         """Return what the canvas shows of a scene, in its pixels; all of it without a window."""

@@ -47,8 +47,8 @@ class Segmenting(Stroking):
     ) -> Segmentation:
         """Make an image ready for strokes; the session is opened in the background.
 
-        Of an image of more than 32 million pixels it is the part in view, at the resolution at
-        which that is not too much; see `go_on_here`.
+        Of an image of more than 32 million pixels it is the part in view, at the resolution that
+        is seen; see `go_on_here`.
 
         Parameters
         ----------

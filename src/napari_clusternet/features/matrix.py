@@ -47,10 +47,6 @@ class Outside:
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, which: Any) -> Outside:
-        maps = None if self.maps is None else self.maps[which]
-        return Outside(self.places[which], self.rows[which], maps)
-
     def __add__(self, other: Outside) -> Outside:
         maps = None
         if self.maps is not None and other.maps is not None:
