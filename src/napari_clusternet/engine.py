@@ -125,7 +125,7 @@ class ClusterEngine:
         counts = np.zeros((self.partition.n_ids, int(classes.max(initial=0))), np.int64)
         np.add.at(counts, (self._ids(stroked).astype(np.int64) - 1, classes - 1), 1)
         self.state = replace(self.state, counts=counts, posterior=None)
-        self.restore_strokes(strokes)
+        self._set_all_strokes(strokes)
         with warnings.catch_warnings():  # of strokes that the user knows of
             warnings.simplefilter("ignore")
             self.classify(())
@@ -133,13 +133,16 @@ class ClusterEngine:
 
     def restore_strokes(self, strokes: LabelArray) -> None:
         """Take over the flat strokes of a saved session and bring the labels up to date."""
+        self._set_all_strokes(strokes)
+        if self.enhanced:
+            self._posterior.refresh(self.partition, ())
+        self._write_labels(range(1, self.partition.n_ids + 1))
+
+    def _set_all_strokes(self, strokes: LabelArray) -> None:
         if strokes.shape != self.strokes.shape or strokes.dtype.kind != "u":
             raise ValueError(f"strokes of {strokes.dtype}, shape {strokes.shape}")
         self.strokes = strokes.copy()
         self._stroked = np.flatnonzero(strokes)
-        if self.enhanced:
-            self._posterior.refresh(self.partition, ())
-        self._write_labels(range(1, self.partition.n_ids + 1))
 
     def count(self, pixels: IntArray, old: LabelArray, new: LabelArray) -> IntArray:
         """Count changed strokes into their clusters; return the ids of the clusters concerned."""
