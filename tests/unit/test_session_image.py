@@ -14,7 +14,7 @@ from napari_clusternet.io.labels import write_labels
 from napari_clusternet.io.model_files import load_model
 from napari_clusternet.io.opening import open_image
 from napari_clusternet.session import Session
-from napari_clusternet.session_file import KIND, load_with_extra, take_snapshot
+from napari_clusternet.session_file import KIND, VERSION, load_with_extra, take_snapshot
 
 
 def source(folder: Path) -> Image:
@@ -23,7 +23,7 @@ def source(folder: Path) -> Image:
 
 
 def holds_pixels(path: Path) -> bool:
-    return "image_data" in load_model(path, kind=KIND, finite=False)[0]
+    return "image_data" in load_model(path, kind=KIND, version=VERSION, finite=False)[0]
 
 
 def test_a_file_that_gives_the_image_back_is_named(tmp_path: Path) -> None:
