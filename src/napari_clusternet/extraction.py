@@ -138,8 +138,9 @@ def cluster_steps(
     model = make_clusterer(clusterer, n_clusters, random_state=random_state, **effort)
     rows = matrix.rows if learn_from is None else matrix.rows[learn_from]
     yield from model.fit_steps(rows)
-    ids = model.predict(matrix.rows).astype(np.int64) + 1
-    return ids, np.asarray(model.cluster_centers_, dtype=np.float32)
+    known = learn_from is None and hasattr(model, "labels_")
+    labels = model.labels_ if known else model.predict(matrix.rows)
+    return labels.astype(np.int64) + 1, np.asarray(model.cluster_centers_, dtype=np.float32)
 
 
 def take_regions(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
     LabelArray = npt.NDArray[np.unsignedinteger]
 
-#: Places of the scene that are looked at, their edge by number of spatial axes, and what is read
-#: around them at most, pixels: a sample need not be as exact as a field.
-SAMPLE_PATCHES, SAMPLE_EDGE, CONTEXT = 12, {2: 128, 3: 48}, 48
+#: By number of spatial axes: places of the scene that are looked at, their edge, and what is read
+#: around them at most, pixels. A sample need not be as exact as a field; together they are smaller.
+SAMPLE_PATCHES, SAMPLE_EDGE, CONTEXT = {2: 16, 3: 6}, {2: 64, 3: 32}, {2: 48, 3: 24}
 #: Tries to find one with valid pixels.
-_TRIES = 8 * SAMPLE_PATCHES
+_TRIES = 96
+#: Patches read at a time: stores decompress beside each other.
+_READERS = 4
 #: Patches are read from multiples of this, pixels: the stride of every network.
 ALIGNED = 32
 #: Pixels of each that become rows; pixels of the field that clusters are learned from.
-PIXELS_PER_PATCH, FIELD_PIXELS = 2048, 32_768
+PIXELS_PER_PATCH, FIELD_PIXELS = {2: 1536, 3: 4096}, 32_768
 #: Pixels of each cluster that stay when the session moves on, so that it is known what it is like.
 KEPT_PER_CLUSTER = 12
 #: Fields begin at multiples of this, and are not smaller, by number of spatial axes, pixels.
@@ -145,27 +148,29 @@ def sample_patches(scene: Image, random_state: int) -> list[Patch]:
     InputError
         If none was found.
     """
-    shape = np.array(scene.shape)
-    edges = np.minimum(SAMPLE_EDGE[scene.ndim], shape)
+    shape, wanted = np.array(scene.shape), SAMPLE_PATCHES[scene.ndim]
+    edges, context = np.minimum(SAMPLE_EDGE[scene.ndim], shape), CONTEXT[scene.ndim]
     counts = -(-shape // edges)
     total, rng = math.prod(counts.tolist()), np.random.default_rng(random_state)
     order = rng.permutation(total) if total < 1 << 20 else rng.integers(total, size=_TRIES)
-    tried: set[tuple[int, ...]] = set()
+    at = np.stack(np.unravel_index(order[:_TRIES], counts), axis=1)
+    places = list(dict.fromkeys(map(tuple, np.minimum(at * edges, shape - edges).tolist())))
+
+    def read(place: tuple[int, ...]) -> Patch:
+        low = np.array(place)
+        origin = np.maximum(low - context, 0) // ALIGNED * ALIGNED
+        image = crop(scene, _region(origin, np.minimum(low + edges + context, shape)))
+        return Patch(image, _region(low - origin, low - origin + edges), origin)
+
     found: list[Patch] = []
-    for i in order[:_TRIES]:
-        low = np.minimum(np.array(np.unravel_index(i, counts)) * edges, shape - edges)
-        if tuple(low.tolist()) in tried:
-            continue
-        tried.add(tuple(low.tolist()))
-        origin = np.maximum(low - CONTEXT, 0) // ALIGNED * ALIGNED
-        image = crop(scene, _region(origin, np.minimum(low + edges + CONTEXT, shape)))
-        patch = Patch(image, _region(low - origin, low - origin + edges), origin)
-        if image.read(patch.inner)[1].any():
-            found.append(patch)
-        if len(found) == SAMPLE_PATCHES:
-            break
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(places), wanted):
+            patches = pool.map(read, places[start : start + wanted])
+            found += [patch for patch in patches if patch.image.read(patch.inner)[1].any()]
+            if len(found) >= wanted:
+                return found[:wanted]
     if not found:
-        problem = f"no pixel of {len(tried)} places is valid"
+        problem = f"no pixel of {len(places)} places is valid"
         invalid("scene", scene.name, problem, "Check nodata, the mask and NaN values")
     return found
 
@@ -197,7 +202,7 @@ def _of_patch(extractor: Extractor, patch: Patch, rng: np.random.Generator) -> O
     matrix = drain(collect(extractor, patch.image))
     inner = np.zeros(matrix.valid.shape, dtype=bool)
     inner[patch.inner] = matrix.valid[patch.inner]
-    pixels = np.sort(rng.permutation(np.flatnonzero(inner))[:PIXELS_PER_PATCH])
+    pixels = np.sort(rng.permutation(np.flatnonzero(inner))[: PIXELS_PER_PATCH[inner.ndim]])
     maps = None if matrix.maps is None else matrix.take_maps(pixels).astype(np.float16)
     return Outside(matrix.places(pixels) + patch.origin, matrix.take(pixels), maps)
 

@@ -9,7 +9,7 @@ from typing import Any
 from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_clusternet._napari.worker import Cancelled, Worker
 from napari_clusternet.errors import ClusterNetError
@@ -19,6 +19,8 @@ from napari_clusternet.progress import Progress
 CLOSING_WAIT = 1.5
 #: Work must have run so long before it is said how long it will go on, seconds.
 _MEASURED = 2.0
+#: Speed of napari's spinner while work runs.
+_SPINNER_PERCENT = 15
 
 
 class _Bar(cancelable_progress):
@@ -39,7 +41,7 @@ class Runner:
     changed : Signal
         Work began, ended, was paused or resumed.
     progressed : Signal(Progress)
-        A step was done; at most ten times a second.
+        A step was done; at most twice a second.
     title : str
         What is running, for people; empty if nothing is.
     seconds_left : float or None
@@ -58,7 +60,7 @@ class Runner:
         self._stale: Callable[[], str] = str
         self._stopped: Callable[[], str] = str
         self._closed = False
-        self._reporting = False
+        self._reporting, self._stage = False, ""
         self._first: tuple[float, Progress] | None = None
         self._paused_at = 0.0
 
@@ -108,9 +110,10 @@ class Runner:
             show_info(f"{self.title} is still running. Cancel it first, or wait.")
             return False
         self.title, self._done, self._stale, self._stopped = title, done, stale, stopped
-        self._first, self.seconds_left = None, None
+        self._first, self.seconds_left, self._stage = None, None, ""
         self._worker = Worker(steps, self._report, self._end, show_warning)
         self._bar = _Bar(total=0, desc=title, cancel_callback=self.cancel)
+        _slow_down_spinner()
         self._worker.start()
         self.changed.emit()
         return True
@@ -167,7 +170,9 @@ class Runner:
             if bar.total != step.total:
                 bar.total = step.total
             bar.n = step.done
-            bar.set_description(f"{self.title}: {step.stage}")
+            if (stage := f"{self.title}: {step.stage}") != self._stage:  # a repaint each time
+                self._stage = stage
+                bar.set_description(stage)
             left = "" if self.seconds_left is None else in_words(self.seconds_left)
             bar.events.eta(value=f"{left} left" if left else "")
             bar.events.value(value=step.done)
@@ -209,6 +214,17 @@ class Runner:
         self._done, self._stale, self._stopped = _nothing, str, str
         if bar is not None:
             bar.close()
+
+
+def _slow_down_spinner() -> None:
+    """Let napari's spinner turn slowly: every picture of it paints the whole window anew.
+
+    At twenty a second that takes more than half a core where there is no graphics card.
+    """
+    for widget in QApplication.allWidgets():
+        movie = widget.movie() if isinstance(widget, QLabel) else None
+        if movie is not None:
+            movie.setSpeed(_SPINNER_PERCENT)
 
 
 def in_words(seconds: float) -> str:

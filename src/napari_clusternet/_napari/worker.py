@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 #: Name of the threads.
 THREAD_NAME = "napari-clusternet"
 
-#: Shortest time between two reports to the window, seconds.
-REPORT_EVERY = 0.1
+#: Shortest time between two reports to the window, seconds. napari paints for every one of them;
+#: without a graphics card ten a second keep a core busy.
+REPORT_EVERY = 0.5
 #: Warnings shown to the user at most in one piece of work; the rest are logged.
 MAX_WARNINGS = 5
 #: How far the work steps back behind the window where cores are scarce (Linux "nice").
@@ -128,6 +129,7 @@ class Worker:
             _step_back()
             with taken_by(self._warning):
                 result, error = self._drain()
+            _give_back()
             self._tell(self._end, result, error)
         except _Closing:
             pass
@@ -179,6 +181,16 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         except OSError:
             logger.debug("the priority cannot be lowered", exc_info=True)
+
+
+def _give_back() -> None:
+    """Hand the system the memory that the work freed.
+
+    glibc's malloc keeps it in pieces between what stays, and over hours that adds up.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:

@@ -74,7 +74,8 @@ class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     n_iter_ : int
         Lloyd iterations run, polishing included.
     labels_ : array of shape (n,), int32
-        Cluster of each row; only after a fit on all rows. Otherwise call `predict`.
+        Cluster of each row; not after a fit with polish, which moves the centroids last: call
+        `predict`.
     n_features_in_ : int
         Features, d.
     """
@@ -164,7 +165,7 @@ class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def _polish(
         self, rows: Rows, centers: FloatArray, rng: np.random.Generator, device: str, total: int
     ) -> Generator[Progress, None, None]:
-        self.__dict__.pop("labels_", None)  # of an earlier, exact fit
+        self.__dict__.pop("labels_", None)  # of an earlier fit
         for turn in range(max(self.polish, 1)):
             found = run_pass(rows, centers, device)
             inertia = float(found.within.sum())
@@ -174,6 +175,8 @@ class KMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
                 # moving centroids to the means of their rows lowers the inertia by exactly this
                 gain = found.counts @ np.square(centers - before).sum(axis=1, dtype=np.float64)
                 inertia -= float(gain) if found.counts.all() else 0.0
+            else:
+                self.labels_ = found.labels  # the centroids stay what they are
             done = total - self.polish + turn + 1
             yield Progress("k-means, all rows", min(done, total), total, {"inertia": inertia})
         self.cluster_centers_, self.inertia_ = centers, inertia

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SIGMAS = {1: (1.0, 2.0, 4.0, 8.0, 16.0), 2: (1.0, 2.0, 4.0, 8.0, 16.0), 3: (1.0, 2.0, 4.0, 8.0)}
 #: Kernels end at this many sigma: finite, so that tiles are exact.
 TRUNCATE = 3.0
+#: Differences are taken of so many pixels at a time, which fit the cache: fresh memory for whole
+#: images costs more than the arithmetic.
+_SLAB_PIXELS = 1 << 15
 #: An axis is not smoothed by a kernel narrower than this, pixels.
 MIN_SIGMA = 0.3
 #: Up to this many bands the bank runs on each; above, on principal components.
@@ -179,13 +182,32 @@ class FilterFeatures:
         ndimage.gaussian_filter(
             channel, sigmas, output=smooth, mode="reflect", radius=[_radius(s) for s in sigmas]
         )
-        steps = [(axis, self.spacing[axis]) for axis in self.axes]
-        slopes = [_slope(smooth, axis, step) for axis, step in steps]
-        out[1] = np.sqrt(sum(slope * slope for slope in slopes))
-        hessian = {(i, i): _curvature(smooth, axis, step) for i, (axis, step) in enumerate(steps)}
-        for i, j in combinations(range(len(steps)), 2):
-            hessian[i, j] = _slope(slopes[i], *steps[j])
-        out[2:] = hessian_eigenvalues(hessian)
+        size, thickness = len(smooth), max(1, _SLAB_PIXELS * len(smooth) // smooth.size)
+        for start in range(0, size, thickness):
+            stop = min(start + thickness, size)
+            slab = smooth.take(np.clip(np.arange(start - 1, stop + 1), 0, size - 1), axis=0)
+            self._derive(slab, out[1:, start:stop])
+
+    def _derive(self, slab: FloatArray, out: FloatArray) -> None:
+        """Write gradient magnitude and Hessian eigenvalues of a slab into `out`.
+
+        The slab has one slice more on each side along the first axis.
+        """
+        slopes, hessian = [], {}
+        for i, axis in enumerate(self.axes):
+            before, inside, after = _shifts(slab, axis)
+            slope, curve = after - before, before + after
+            slope *= np.float32(0.5 / self.spacing[axis])
+            curve -= 2 * inside
+            curve *= np.float32(1 / self.spacing[axis] ** 2)
+            slopes.append(slope)
+            hessian[i, i] = curve
+        out[0] = np.sqrt(sum(slope * slope for slope in slopes))
+        for (i, _), (j, axis) in combinations(enumerate(self.axes), 2):
+            before, _, after = _shifts(slopes[i], axis, inner=True)
+            hessian[i, j] = after - before
+            hessian[i, j] *= np.float32(0.5 / self.spacing[axis])
+        out[1:] = hessian_eigenvalues(hessian)
 
     def _standardise(self, out: FloatArray, part: slice) -> None:
         if self.shift is None or self.scale is None:
@@ -212,7 +234,10 @@ def hessian_eigenvalues(hessian: dict[tuple[int, int], FloatArray]) -> FloatArra
         return hessian[0, 0][None]
     if len(hessian) == 3:
         middle = (hessian[0, 0] + hessian[1, 1]) / 2
-        spread = np.hypot((hessian[0, 0] - hessian[1, 1]) / 2, hessian[0, 1])
+        spread = (hessian[0, 0] - hessian[1, 1]) / 2
+        spread *= spread
+        spread += hessian[0, 1] * hessian[0, 1]
+        np.sqrt(spread, out=spread)
         return np.stack([middle - spread, middle + spread])
     a, b, c, d, e, f = (
         hessian[key].astype(np.float64) for key in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -233,25 +258,20 @@ def _radius(sigma: float) -> int:
     return int(TRUNCATE * sigma + 0.5)
 
 
-def _shifted(array: FloatArray, axis: int, by: int) -> FloatArray:
-    """Return `array` moved by one pixel along `axis`, its edge repeated."""
-    size = array.shape[axis]
-    index = np.clip(np.arange(size) + by, 0, size - 1)
-    return array.take(index, axis=axis)
+def _shifts(
+    slab: FloatArray, axis: int, *, inner: bool = False
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the previous pixel along `axis`, the pixel and the next; edges are repeated.
 
-
-def _slope(array: FloatArray, axis: int, step: float) -> FloatArray:
-    """Return the central difference along `axis`, per pixel of the finest axis."""
-    difference = _shifted(array, axis, 1) - _shifted(array, axis, -1)
-    difference *= np.float32(0.5 / step)
-    return difference
-
-
-def _curvature(array: FloatArray, axis: int, step: float) -> FloatArray:
-    """Return the second difference along `axis`, per squared pixel of the finest axis."""
-    difference = _shifted(array, axis, 1) + _shifted(array, axis, -1) - 2 * array
-    difference *= np.float32(1 / step**2)
-    return difference
+    Along the first axis a slab has one slice more on each side, unless it is `inner`.
+    """
+    if axis == 0 and not inner:
+        return slab[:-2], slab[1:-1], slab[2:]
+    inside = slab if inner else slab[1:-1]
+    padded = np.pad(inside, [(1, 1) if i == axis else (0, 0) for i in range(slab.ndim)], "edge")
+    size = slab.shape[axis]
+    at = (slice(None),) * axis
+    return padded[(*at, slice(0, size))], inside, padded[(*at, slice(2, size + 2))]
 
 
 def _projections(blocks: list[Block], n_bands: int) -> tuple[Projection | None, Projection | None]:
