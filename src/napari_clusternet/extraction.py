@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet.clustering import assign, make_clusterer
+from napari_clusternet.clustering import make_clusterer
 from napari_clusternet.config import Mode
 from napari_clusternet.errors import invalid
 from napari_clusternet.extractor import Extractor
@@ -15,7 +15,6 @@ from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
 from napari_clusternet.features.matrix import FeatureMatrix, Outside, collect, from_array
 from napari_clusternet.features.pretrained_weights import weights_file
-from napari_clusternet.history import ClusterState
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID
 from napari_clusternet.progress import Progress
@@ -163,34 +162,3 @@ def take_regions(
         invalid("regions", regions, problem, "Merge small regions first")
     sums = np.stack([np.bincount(ids, column) for column in matrix.rows.T], axis=1)
     return ids + 1, (sums / np.bincount(ids)[:, None]).astype(np.float32)
-
-
-def cluster_ids(
-    rows: npt.NDArray[np.floating], base: npt.NDArray[np.float32], state: ClusterState
-) -> npt.NDArray[np.int64]:
-    """Cluster ids of feature vectors: the first centroids, then every split and merge since.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray, shape (n, n_features)
-        Feature vectors.
-    base : numpy.ndarray of float32, shape (k, n_features)
-        Centroids of the first clustering.
-    state : ClusterState
-        Its `divides` are replayed in order.
-    """
-    ids = assign(rows, base).astype(np.int64) + 1
-    if not state.divides:
-        return ids
-    # the rows of every cluster, so that a division costs what its cluster holds, not all rows
-    order = np.argsort(ids.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort
-    ends = np.searchsorted(ids[order], np.arange(1, len(base) + 2))
-    members = {i + 1: [order[ends[i] : ends[i + 1]]] for i in range(len(base))}
-    for divide in state.divides:
-        there = np.sort(np.concatenate([order[:0], *members.pop(divide.source, [])]))
-        if there.size:
-            parts = assign(rows[there], divide.centroids)
-            ids[there] = np.asarray(divide.ids)[parts]
-            for part, target in enumerate(divide.ids):
-                members.setdefault(target, []).append(there[parts == part])
-    return ids

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet.extraction import cluster_ids
 from napari_clusternet.extractor import Extractor, default_tile
 from napari_clusternet.history import ClusterState
 from napari_clusternet.progress import Progress
+from napari_clusternet.replay import ClusterIds
 from napari_clusternet.tiles import Tile, plan_tiles
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Predictor:
         table = np.concatenate([[0], self.state.classes])
         return table.astype(np.uint8 if table.max() <= 255 else np.uint16)
 
+    @cached_property
+    def cluster_ids(self) -> ClusterIds:
+        """What gives feature vectors their cluster ids."""
+        return ClusterIds(self.base, self.state.divides)
+
     def tile(self, image: Image, tile: Tile) -> npt.NDArray[Any]:
         """Read one tile with its halo and return its labels, shape of ``tile.write``."""
         values, valid = image.read(tile.read)
@@ -68,7 +74,7 @@ class Predictor:
             columns = features.reshape(len(features), -1)
             if not inside.all():
                 columns = columns[:, inside.reshape(-1)]
-            labels[inside] = table[cluster_ids(columns.T, self.base, self.state)]
+            labels[inside] = table[self.cluster_ids(columns.T)]
         return labels
 
     def __call__(self, image: Image) -> Generator[Progress, None, npt.NDArray[Any]]:

@@ -10,7 +10,6 @@ import numpy as np
 from napari_clusternet import field as fields
 from napari_clusternet.errors import invalid
 from napari_clusternet.extraction import (
-    cluster_ids,
     cluster_steps,
     fit_extractor,
     is_array,
@@ -21,6 +20,7 @@ from napari_clusternet.field import Field, Luggage
 from napari_clusternet.history import ClusterState
 from napari_clusternet.partition import Partition
 from napari_clusternet.progress import Progress
+from napari_clusternet.replay import ClusterIds
 
 if TYPE_CHECKING:
     from napari_clusternet.config import Mode
@@ -93,7 +93,7 @@ def _arrive_steps(
     outside = fields.relative(luggage.outside, field.origin)
     matrix = yield from collect(extractor, image, outside)
     inside = matrix.rows[: len(matrix.rows) - len(outside)]
-    ids = np.concatenate([cluster_ids(inside, session._base, state), luggage.ids])
+    ids = np.concatenate([ClusterIds(session._base, state.divides)(inside), luggage.ids])
     yield Progress("clustering", 1, 1)
     partition = Partition(matrix.scatter(ids), luggage.ids, len(state.centroids))
     other = type(session).__new__(type(session))

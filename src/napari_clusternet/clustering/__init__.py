@@ -9,6 +9,7 @@ from napari_clusternet.registry import Registry
 if TYPE_CHECKING:
     from napari_clusternet.clustering.kmeans import KMeans as KMeans
     from napari_clusternet.clustering.kmeans import k_means as k_means
+    from napari_clusternet.clustering.lloyd import Assigner as Assigner
     from napari_clusternet.clustering.lloyd import assign as assign
     from napari_clusternet.clustering.lloyd import lloyd_step as lloyd_step
     from napari_clusternet.clustering.mixture import GaussianMixture as GaussianMixture
@@ -22,6 +23,7 @@ CLUSTERERS = Registry(
 )
 
 _PUBLIC = {
+    "Assigner": "lloyd",
     "GaussianMixture": "mixture",
     "KMeans": "kmeans",
     "assign": "lloyd",
@@ -31,6 +33,7 @@ _PUBLIC = {
 
 __all__ = [
     "CLUSTERERS",
+    "Assigner",
     "GaussianMixture",
     "KMeans",
     "assign",

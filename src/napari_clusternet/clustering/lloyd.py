@@ -65,7 +65,8 @@ def lloyd_step(
     InputError
         If shapes do not match or a row is not finite.
     """
-    table, rows = _check(X, centers)
+    table = _ready(centers).values
+    rows = check_rows(X, table.shape[1])
     found = run_pass(rows, table, device, n_threads)
     sums = found.sums + found.counts[:, None] * found.shift.astype(np.float64)
     return found.labels, sums, found.counts, float(found.within.sum())
@@ -129,30 +130,66 @@ def assign(
     InputError
         If shapes do not match, `out` cannot hold the labels, or a row is not finite.
     """
-    table, rows = _check(X, centers)
-    labels = np.empty(len(rows), np.int32) if out is None else _check_out(out, rows, len(table))
-    distances = np.empty(len(rows) if return_distance else 0, np.float32)
-    ready = Centers(table)
+    ready = _ready(centers)
+    rows = check_rows(X, ready.values.shape[1])
+    k = len(ready.values)
+    labels = np.empty(len(rows), np.int32) if out is None else _check_out(out, rows, k)
+    distances = np.empty(len(rows), np.float32) if return_distance else None
     if device != "cpu":
-        accelerator_assign(rows, ready, device, labels, distances if return_distance else None)
-        return (labels, distances) if return_distance else labels
+        accelerator_assign(rows, ready, device, labels, distances)
+    else:
+        _assign(rows, ready, labels, distances, n_threads)
+    return labels if distances is None else (labels, distances)
+
+
+class Assigner:
+    """`assign` to the same centroids on CPU, again and again: they are made ready once.
+
+    Parameters
+    ----------
+    centers : array of shape (k, d)
+        Centroids.
+
+    Raises
+    ------
+    InputError
+        If they are no finite table.
+    """
+
+    def __init__(self, centers: Any) -> None:
+        self._centers = _ready(centers)
+
+    def __call__(self, X: Any) -> Labels:  # noqa: N803
+        """Return the index of each row's nearest centroid, int32 of shape (n,)."""
+        rows = check_rows(X, self._centers.values.shape[1])
+        labels = np.empty(len(rows), np.int32)
+        _assign(rows, self._centers, labels)
+        return labels
+
+
+def _assign(
+    rows: Rows,
+    ready: Centers,
+    labels: Labels,
+    distances: FloatArray | None = None,
+    n_threads: int | None = None,
+) -> None:
     nearest = Nearest(rows, ready)
 
     def task(chunk: slice) -> None:
         for part, x, found, best in nearest.blocks(chunk):
             labels[part] = found
-            if return_distance:
+            if distances is not None:
                 squared = np.maximum(best + np.einsum("ij,ij->i", x, x), 0)
                 np.sqrt(squared, out=distances[part])
 
     for_chunks(task, len(rows), lambda _: None, n_threads)
-    return (labels, distances) if return_distance else labels
 
 
-def _check(X: Any, centers: Any) -> tuple[FloatArray, Rows]:  # noqa: N803
+def _ready(centers: Any) -> Centers:
     table = check_rows(centers, argument="centers")
     refuse_nonfinite(table, "centers")
-    return np.ascontiguousarray(table, np.float32), check_rows(X, table.shape[1])
+    return Centers(np.ascontiguousarray(table, np.float32))
 
 
 def _check_out(out: Labels, rows: Rows, k: int) -> Labels:
