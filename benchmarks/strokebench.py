@@ -49,7 +49,8 @@ def budgets(case, chosen):
 def prepare(case, seed, options):
     """Return what to pass as ``features=``; learned features are fitted once a case and seed."""
     if options.features != "learn" or options.method.startswith("peer:"):
-        return options.features
+        names = tuple(options.features.split("+"))  # several side by side
+        return names if len(names) > 1 else options.features
     from napari_clusternet import ClusterNet, Image
 
     image = Image.from_array(
@@ -206,7 +207,7 @@ def main(arguments=None):
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--method", default="clusternet", help="a stroke method, or peer:NAME")
     parser.add_argument("--mode", default="enhanced", choices=["enhanced", "paper"])
-    parser.add_argument("--features", default="auto")
+    parser.add_argument("--features", default="auto", help='a name, or several: "filters+bands"')
     parser.add_argument("--epochs", type=int, help="of learned features, if not the preset's")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                         help="a parameter of the method, a number")  # fmt: skip

@@ -15,6 +15,7 @@ EXTRACTORS = Registry(
     {
         "bands": "napari_clusternet.features.bands:BandFeatures",
         "filters": "napari_clusternet.features.filters:FilterFeatures",
+        "context": "napari_clusternet.context:ContextFeatures",
         "pretrained": "napari_clusternet.features.pretrained:PretrainedFeatures",
         "pretrained-64": "napari_clusternet.features.pretrained:PretrainedComponents",
     },

@@ -146,14 +146,17 @@ class FilterFeatures:
     def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
         features = self.compute(self.normalizer(values, valid))
-        features[:, ~valid] = 0
+        if not valid.all():
+            features[:, ~valid] = 0
         return features
 
-    def compute(self, normal: FloatArray) -> FloatArray:
-        """Return features (F, [Z,] Y, X) of normalised bands (C, [Z,] Y, X)."""
+    def compute(self, normal: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """Return features (F, [Z,] Y, X) of normalised bands (C, [Z,] Y, X), `out` if given."""
         raw = normal if self.raw is None else self.raw(normal)
         channels = normal if self.bank is None else self.bank(normal)
-        features = np.empty((self.n_features, *normal.shape[1:]), dtype=np.float32)
+        features = (
+            np.empty((self.n_features, *normal.shape[1:]), np.float32) if out is None else out
+        )
         features[: len(raw)] = raw
         step = 2 + len(self.axes)
 
