@@ -170,7 +170,7 @@ def test_kept_maps_are_those_of_the_pixels(
         ("CZYX", (1, 8, 32, 32), (3, 1, 1), False),
     ],
 )
-def test_auto_takes_the_maps_of_pictures_and_of_thick_slices(
+def test_auto_takes_maps_or_context_of_pictures_and_of_thick_slices(
     axes: str, shape: tuple[int, ...], spacing: tuple[float, ...], with_maps: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -179,7 +179,8 @@ def test_auto_takes_the_maps_of_pictures_and_of_thick_slices(
     found = drain(resolve_steps(image, "auto", "enhanced", 0, maps=True))
     assert found == (("filters", "pretrained-64") if with_maps else "filters")
     monkeypatch.setattr(extraction, "weights_file", lambda: None)
-    assert drain(resolve_steps(image, "auto", "enhanced", 0, maps=True)) == "filters"
+    found = drain(resolve_steps(image, "auto", "enhanced", 0, maps=True))
+    assert found == ("context" if with_maps else "filters")
 
 
 def test_components_are_those_of_each_map(weights: Path) -> None:

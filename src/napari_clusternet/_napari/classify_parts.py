@@ -26,6 +26,7 @@ _FEATURES = {
     AUTO: None,
     "Bands as they are": "bands",
     "Filters: colour, edges, texture": "filters",
+    "Filters, and what lies around": "context",
     LEARNED: LEARNED,
     LEARNED_ONLY: LEARNED_ONLY,
     "Learn now, on this image (minutes)": "learn",
