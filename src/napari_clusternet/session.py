@@ -64,8 +64,8 @@ class Session:
         The image to segment.
     features : ClusterNet, array-like, str or tuple
         A fitted `ClusterNet`, features (n_features, [Z,] Y, X) of your own, or a name:
-        ``"auto"``, ``"bands"``, ``"filters"``, ``"learn"`` (trains on this image now). A tuple of
-        models and names puts their features side by side: ``(model, "filters")``.
+        ``"auto"``, ``"bands"``, ``"filters"``, ``"context"``, ``"learn"`` (trains on this image
+        now). A tuple of models and names puts their features side by side: ``(model, "filters")``.
     threshold : float
         t of section 3.4, in (0, 1): share of a cluster's stroked pixels above which a class counts.
     mode : {"enhanced", "paper"}

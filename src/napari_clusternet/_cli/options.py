@@ -154,7 +154,7 @@ def add_clustering_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("segmenting")
     group.add_argument(
         "--features", default=SESSION.features,
-        help="auto, filters, bands, learn, or a model file (%(default)s)",
+        help="auto, filters, context, bands, learn, or a model file (%(default)s)",
     )  # fmt: skip
     group.add_argument("--method", default="clusternet", help="see `info` (%(default)s)")
     _add_setting(group)
