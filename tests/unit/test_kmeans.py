@@ -24,6 +24,14 @@ def blobs():
     return rows.astype(np.float32)
 
 
+def test_labels_are_there_unless_polishing_moved_the_centroids(blobs):
+    quick = KMeans(40, max_iter=5, polish=0, random_state=0).fit(blobs)
+    np.testing.assert_array_equal(quick.labels_, quick.predict(blobs))
+    squared = np.square(blobs - quick.cluster_centers_[quick.labels_]).sum(dtype=np.float64)
+    assert quick.inertia_ == pytest.approx(squared, rel=1e-5)
+    assert not hasattr(quick.set_params(polish=1).fit(blobs), "labels_")
+
+
 def test_lloyd_step_by_hand():
     # centroids 0 and 10 on a line: 1 and 4 go to 0 (4 < 6), 6 and 12 to 10
     # sums 5 and 18, inertia 1 + 16 + 16 + 4 = 37
