@@ -115,6 +115,20 @@ def test_a_bank_of_filters_on_a_volume(tmp_path: Path, spacing: tuple[float, ...
     np.testing.assert_array_equal(cn.read_labels(path), session.labels)
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "memory"),
+    [((150, 171), (1.0, 1.0), 0.1), ((5, 90, 75), (10.0, 1.0, 1.0), 0.8)],
+)
+def test_what_lies_around(
+    tmp_path: Path, shape: tuple[int, ...], spacing: tuple[float, ...], memory: float
+) -> None:
+    image = picture(shape, spacing=spacing)
+    session = opened(image, features="context")
+    path = apply(session, image, tmp_path / "out.zarr", memory=memory)
+    np.testing.assert_array_equal(cn.read_labels(path), session.labels)
+    np.testing.assert_array_equal(session.predict(image), session.labels)
+
+
 def test_a_trained_network(tmp_path: Path) -> None:
     image = picture((96, 110))
     options = {"n_clusters": 4, "n_epochs": 1, "patch": 32, "channels": (4, 6), "n_features": 8}

@@ -37,7 +37,7 @@ def worked_on(session: Session) -> Session:
 
 
 @pytest.mark.parametrize("mode", ["paper", "enhanced"])
-@pytest.mark.parametrize("features", ["bands", "filters", "array"])
+@pytest.mark.parametrize("features", ["bands", "filters", "context", "array"])
 def test_load_is_the_identity(tmp_path: Path, features: str, mode: str) -> None:
     rng = np.random.default_rng(0)
     data = rng.normal(size=(3, 30, 20)).astype(np.float32)
