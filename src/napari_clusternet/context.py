@@ -94,6 +94,7 @@ class ContextFeatures:
         plain = cls(filters, found.cluster_centers_, nothing, nothing)
         roots = [plain._roots(features, valid) for features, valid in blocks]
         table = np.concatenate([root.reshape(-1, root.shape[-1]) for root in roots])
+        table = table[table.any(axis=1)]  # not amid nodata
         mean, components = _principal(table, SHARE * filters.n_features)
         return replace(plain, mean=mean, components=components)
 
@@ -114,8 +115,8 @@ class ContextFeatures:
 
     @property
     def halo(self) -> tuple[int, ...]:
-        """That of the filters, and the widest neighbourhood of cells."""
-        reach = [max(self._radii(axis), default=0) + 1 for axis in range(self.ndim)]
+        """That of the filters, the widest neighbourhood of cells, the next cell and a part."""
+        reach = [max(self._radii(axis), default=0) + 2 for axis in range(self.ndim)]
         return tuple(
             own + (cells * cell if cell > 1 else 0)
             for own, cells, cell in zip(self.filters.halo, reach, self._cells, strict=True)

@@ -80,6 +80,20 @@ def test_nothing_is_counted_across_thick_slices() -> None:
     np.testing.assert_allclose(after[2], before[0], atol=1e-6)
 
 
+def test_nodata_counts_for_nothing() -> None:
+    image = both()
+    wide = np.pad(np.asarray(image.data), ((0, 0), (0, 400), (0, 0)))
+    mask = np.zeros(wide.shape[1:], bool)
+    mask[:96] = True
+    amid = Image.from_array(wide, axes="CYX", mask=mask)
+    context = ContextFeatures.fit(amid)
+    features = context(*amid.read())
+    n = context.filters.n_features
+    spread = features[n:, :96].var(axis=(1, 2))
+    assert spread.sum() == pytest.approx(0.25 * n, rel=0.15)  # .66 if empty cells had a say
+    assert not features[:, 96:].any()
+
+
 @pytest.mark.parametrize("value", [0.0, 7.0])
 def test_a_flat_image_has_no_context(value: float) -> None:
     image = Image.from_array(np.full((1, 20, 24), value, np.float32), axes="CYX")
