@@ -5,8 +5,8 @@
 
 Opens a tiled GeoTIFF with overviews (written into --folder and kept, 2.6 GB for 30720 pixels a
 side), looks at a place in its middle at full resolution, presses Start in Classify, and paints
-three strokes of two classes. Every run is a process of its own. Prints seconds: the file opened; from
-Start to a session; from the strokes to their classes in the layer.
+three strokes of two classes. Every run is a process of its own. Prints seconds: the file opened;
+from Start to a session; from the strokes to their classes in the layer.
 """
 
 from __future__ import annotations
