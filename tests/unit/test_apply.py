@@ -117,7 +117,7 @@ def test_a_bank_of_filters_on_a_volume(tmp_path: Path, spacing: tuple[float, ...
 
 @pytest.mark.parametrize(
     ("shape", "spacing", "memory"),
-    [((150, 171), (1.0, 1.0), 0.1), ((5, 90, 75), (10.0, 1.0, 1.0), 0.8)],
+    [((150, 171), (1.0, 1.0), 0.1), ((5, 90, 75), (10.0, 1.0, 1.0), 0.9)],
 )
 def test_what_lies_around(
     tmp_path: Path, shape: tuple[int, ...], spacing: tuple[float, ...], memory: float
