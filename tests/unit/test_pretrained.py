@@ -13,7 +13,6 @@ from napari_clusternet.errors import FileFormatError, MissingExtraError
 from napari_clusternet.extraction import fit_extractor, resolve_steps
 from napari_clusternet.extractor import iter_tiles, transform
 from napari_clusternet.features import pretrained
-from napari_clusternet.features.maps import PretrainedMaps
 from napari_clusternet.features.matrix import collect
 from napari_clusternet.features.pretrained import PretrainedComponents, PretrainedFeatures
 from napari_clusternet.image import Image
@@ -155,7 +154,7 @@ def test_kept_maps_are_those_of_the_pixels(
     np.testing.assert_allclose(
         matrix.maps.take(pixels), expected, rtol=2**-9, atol=2**-9 * np.abs(expected).max()
     )
-    tiled = PretrainedMaps(image.shape)
+    tiled = raw.new_maps(image.shape)
     for _ in iter_tiles(extractor, image, (16,) * image.ndim, keep=tiled.put):
         pass
     np.testing.assert_allclose(tiled.take(pixels), matrix.maps.take(pixels), rtol=2e-2, atol=1e-2)

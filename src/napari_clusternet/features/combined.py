@@ -13,6 +13,7 @@ from napari_clusternet.extractor import has_maps
 
 if TYPE_CHECKING:
     from napari_clusternet.extractor import BoolArray, Extractor, FloatArray
+    from napari_clusternet.features.maps import PretrainedMaps
     from napari_clusternet.image import Bands
 
 
@@ -76,6 +77,12 @@ class CombinedFeatures:
             [part.n_features for part in self.parts],
         )
 
+    def new_maps(self, shape: tuple[int, ...]) -> PretrainedMaps:
+        """Return room for the maps of an image of so many pixels ([Z,] Y, X)."""
+        part = next(part for part in self.parts if has_maps(part))
+        maps: PretrainedMaps = part.new_maps(shape)  # type: ignore[attr-defined]
+        return maps
+
     def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
         return self._join([part(values, valid) for part in self.parts])
@@ -84,9 +91,10 @@ class CombinedFeatures:
         self, values: FloatArray, valid: BoolArray
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Return what `__call__` does, and the maps it made on its way."""
-        blocks, maps = [], []
+        blocks: list[FloatArray] = []
+        maps: list[FloatArray] = []
         for part in self.parts:
-            if has_maps(part):
+            if has_maps(part) and not maps:  # one network's maps are kept
                 block, maps = part.with_maps(values, valid)  # type: ignore[attr-defined]
             else:
                 block = part(values, valid)

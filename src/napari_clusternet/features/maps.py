@@ -1,7 +1,7 @@
-"""The maps of a pretrained network over a whole image, each at its own resolution.
+"""The maps of a trained network over a whole image, each at its own resolution.
 
 A map of stride 16 has one value where its interpolation to the pixels has 256: kept like this, all
-272 channels of a megapixel take 14 MB, and any pixel's can be had at once.
+272 channels of EfficientNet-Lite0 take 14 MB a megapixel, and any pixel's can be had at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clusternet.networks.efficientnet_lite import MAP_CHANNELS, MAP_STRIDES
 from napari_clusternet.tiles import round_up
 
 if TYPE_CHECKING:
@@ -31,24 +30,28 @@ class PretrainedMaps:
     ----------
     shape : tuple of int
         Spatial shape ([Z,] Y, X) of the image.
+    channels, strides : sequence of int
+        Channels and stride of each map.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        wide = [round_up(size, max(MAP_STRIDES)) for size in shape[-2:]]
+    def __init__(
+        self, shape: tuple[int, ...], channels: Sequence[int], strides: Sequence[int]
+    ) -> None:
+        self.shape, self._strides = shape, tuple(strides)
+        wide = [round_up(size, max(strides)) for size in shape[-2:]]
         self._levels = [
             np.zeros((c, *shape[:-2], *(size // s for size in wide)), np.float16)
-            for c, s in zip(MAP_CHANNELS, MAP_STRIDES, strict=True)
+            for c, s in zip(channels, strides, strict=True)
         ]
 
     @property
     def n_channels(self) -> int:
         """Channels of all maps together."""
-        return sum(MAP_CHANNELS)
+        return sum(map(len, self._levels))
 
     def put(self, tile: Tile, maps: Sequence[FloatArray]) -> None:
         """Write a tile's maps (c, [Z,] Y / s, X / s), which begin where its reading begins."""
-        for level, block, stride in zip(self._levels, maps, MAP_STRIDES, strict=True):
+        for level, block, stride in zip(self._levels, maps, self._strides, strict=True):
             there: list[slice] = [slice(None)]
             here: list[slice] = [slice(None)]
             for axis, (write, crop) in enumerate(zip(tile.write, tile.crop, strict=True)):
@@ -59,14 +62,14 @@ class PretrainedMaps:
             level[tuple(there)] = block[tuple(here)]
 
     def take(self, pixels: IntArray) -> FloatArray:
-        """Return the channels (n, 272) in float32 of pixels, given by flat index.
+        """Return the channels (n, c) in float32 of pixels, given by flat index.
 
         They are interpolated as `napari_clusternet.networks.efficientnet_lite.place` does.
         """
         *planes, rows, columns = np.unravel_index(pixels, self.shape)
         found = np.empty((len(pixels), self.n_channels), np.float32)
         done = 0
-        for level, stride in zip(self._levels, MAP_STRIDES, strict=True):
+        for level, stride in zip(self._levels, self._strides, strict=True):
             top, bottom, down = _neighbours(rows, stride, level.shape[-2])
             left, right, along = _neighbours(columns, stride, level.shape[-1])
             upper = _between(level, planes, top, left, right, along)

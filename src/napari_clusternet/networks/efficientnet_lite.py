@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_clusternet.networks.map_network import MapNetwork
+
 #: (repeats, kernel, stride of the first, expansion, channels) of the stages used.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -60,11 +62,13 @@ def _same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
     return before, total - before, before, total - before
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(MapNetwork):
     """Maps of an RGB image whose sides are multiples of 16.
 
     Parameter names are those of the public PyTorch conversion, so that its files can be loaded.
     """
+
+    map_channels, map_strides = MAP_CHANNELS, MAP_STRIDES
 
     def __init__(self) -> None:
         super().__init__()
