@@ -56,6 +56,10 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     patch : int
         Side of a 2D patch, pixels; a 3D patch has about as many voxels. Halved while small images
         give fewer than `cluster_batch` patches, down to 64 (2D) or 32 (3D).
+    sampling : {"uniform", "interest"}
+        Which patches an epoch sees. ``"uniform"``: every place once, as in the paper.
+        ``"interest"``: as many, drawn more often where pixels are varied than where they are flat;
+        a quarter are drawn anywhere. For scenes that are mostly water, sky or empty slide.
     mode : {"enhanced", "paper"}
         ``"paper"`` is Algorithm 1 to the letter. ``"enhanced"`` trains two views of each patch to
         agree on balanced assignments to the centroids, and to rebuild the bands.
@@ -118,6 +122,7 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         cluster_batch: int = CLUSTERNET.cluster_batch,
         train_batch: int = CLUSTERNET.train_batch,
         patch: int = CLUSTERNET.patch,
+        sampling: str = CLUSTERNET.sampling,
         mode: str = CLUSTERNET.mode,
         clusterer: str = CLUSTERNET.clusterer,
         device: str = CLUSTERNET.device,
@@ -141,6 +146,7 @@ class ClusterNet(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.cluster_batch = cluster_batch
         self.train_batch = train_batch
         self.patch = patch
+        self.sampling = sampling
         self.mode = mode
         self.clusterer = clusterer
         self.device = device

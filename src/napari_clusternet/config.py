@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Mode = Literal["enhanced", "paper"]
+Sampling = Literal["uniform", "interest"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ClusterNetDefaults:
     cluster_batch: int = 16
     train_batch: int = 4
     patch: int = 512
+    sampling: Sampling = "uniform"
     mode: Mode = "enhanced"
     clusterer: str = "kmeans"
     device: str = "auto"

@@ -216,7 +216,8 @@ def test_the_form_takes_its_numbers_and_words_from_the_library(viewer: Any) -> N
     assert all(dock.form.widgets[field.name].tooltip for field in learn_form.FIELDS)
     dock.form.widgets["n_epochs"].value = 3
     dock.form.widgets["random_state"].value = "7"
-    assert dock.form.parameters == {"n_epochs": 3, "random_state": 7}
+    dock.form.widgets["sampling"].value = "interest"
+    assert dock.form.parameters == {"n_epochs": 3, "sampling": "interest", "random_state": 7}
 
 
 def test_bands_are_counted_from_one() -> None:

@@ -125,9 +125,10 @@ def test_fit_saves_a_model_that_segment_takes(
 ) -> None:
     model = str(tmp_path / "model.safetensors")
     image = str(scene["image"])
-    epochs = ["--epochs", "1", "--clusters", "8"]
-    assert main(["fit", image, "-o", model, *epochs, "-q"]) == 0
+    given = ["--epochs", "1", "--clusters", "8", "--sampling", "interest"]
+    assert main(["fit", image, "-o", model, *given, "-q"]) == 0
     assert cn.ClusterNet.load(model).n_iter_ == 1
+    assert cn.ClusterNet.load(model).sampling == "interest"
     assert _segment(scene, "--features", model) == 0
     capsys.readouterr()
     assert main(["info", model]) == 0

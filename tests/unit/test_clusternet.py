@@ -90,6 +90,7 @@ def test_before_fit(method: str, tmp_path: Path, image: Image) -> None:
     [
         ("n_features", 0), ("n_clusters", 1), ("n_clusters", 70_000), ("n_clusters", 8.0),
         ("n_epochs", 0), ("train_batch", 3), ("patch", True), ("mode", "best"),
+        ("sampling", "anywhere"), ("sampling", None),
         ("clusterer", "kmean"), ("device", "tpu"), ("precision", "half"), ("random_state", -1),
         ("channels", ()), ("channels", 3), ("learning_rate", 0), ("learning_rate", float("nan")),
         ("loss_pixels", 1), ("jitter", -0.1), ("patience", 0),

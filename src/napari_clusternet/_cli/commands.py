@@ -48,6 +48,7 @@ def fit(options: argparse.Namespace, callback: Callback) -> None:
     images = [cn.open_image(path, **_grid(options)) for path in options.images]
     chosen = {
         "mode": options.mode,
+        "sampling": options.sampling,
         "n_clusters": options.clusters,
         "n_epochs": options.epochs,
         "random_state": options.seed,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION, UNSUPERVISED_METHOD
+from napari_clusternet.config import CLUSTERNET_PRESETS, SESSION, UNSUPERVISED_METHOD, Sampling
 from napari_clusternet.errors import invalid
 
 
@@ -140,6 +140,10 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         help="named settings (%(default)s)",
     )  # fmt: skip
     group.add_argument("--mode", choices=("enhanced", "paper"), help="instead of the preset's")
+    group.add_argument(
+        "--sampling", choices=get_args(Sampling),
+        help="patches from everywhere alike, or more from varied places than from flat ones",
+    )  # fmt: skip
     group.add_argument("--clusters", type=positive, metavar="K", help="instead of the preset's")
     group.add_argument("--epochs", type=positive, metavar="N", help="instead of the preset's")
     group.add_argument("--seed", type=non_negative, default=0, help="random seed (%(default)s)")

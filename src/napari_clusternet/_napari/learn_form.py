@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_clusternet.clustering import CLUSTERERS
 from napari_clusternet.clusternet import ClusterNet
-from napari_clusternet.config import CLUSTERNET, CLUSTERNET_PRESETS, Mode
+from napari_clusternet.config import CLUSTERNET, CLUSTERNET_PRESETS, Mode, Sampling
 from napari_clusternet.errors import invalid
 
 #: What each preset is for; its numbers come from `napari_clusternet.config`.
@@ -52,6 +52,7 @@ FIELDS = (
     Field("n_epochs", "Epochs"),
     Field("n_features", "Features", "per pixel"),
     Field("patch", "Patch side", "px", least=8),
+    Field("sampling", "Patches drawn", choices=get_args(Sampling)),
     Field("cluster_batch", "Clustering batch", "patches"),
     Field("train_batch", "Training batch", "patches"),
     Field("mode", "Mode", choices=get_args(Mode)),

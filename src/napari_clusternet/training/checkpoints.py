@@ -140,7 +140,8 @@ class Checkpoint:
         return run, best or None, position, int(metadata["settings"]["random_state"])
 
     def _compare(self, metadata: dict[str, Any]) -> None:
-        ours, theirs = asdict(self.settings), metadata["settings"]
+        ours = asdict(self.settings)
+        theirs = {"sampling": "uniform"} | metadata["settings"]  # older ones do not say
         fixed = [name for name in ours if name not in FREE]
         if ours["random_state"] is not None:
             fixed.append("random_state")

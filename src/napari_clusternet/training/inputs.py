@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from napari_clusternet.clustering import CLUSTERERS
+from napari_clusternet.config import Mode, Sampling
 from napari_clusternet.errors import describe, invalid
 from napari_clusternet.image import Image
 
@@ -70,8 +71,10 @@ def check_settings(settings: ClusterNetDefaults) -> None:
             "train_batch", settings.train_batch, "larger than the clustering batch",
             f"Give at most cluster_batch={settings.cluster_batch}",
         )  # fmt: skip
-    if settings.mode not in ("enhanced", "paper"):
-        invalid("mode", settings.mode, "unknown", "Use 'enhanced' or 'paper'")
+    for name, kind in (("mode", Mode), ("sampling", Sampling)):
+        value, known = getattr(settings, name), get_args(kind)
+        if value not in known:
+            invalid(name, value, "unknown", f"Use {' or '.join(map(repr, known))}")
     CLUSTERERS.load(settings.clusterer, "clusterer")
     _check_channels(settings.channels)
 

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     VIEWS = 4
     TRAINING_ORDER = 5
     PROBE = 6
+    INTEREST = 7
 
 
 def generator(seed: int, purpose: Purpose, *moment: int) -> np.random.Generator:

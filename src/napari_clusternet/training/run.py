@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +13,15 @@ from napari_clusternet.errors import ClusterNetError, invalid
 from napari_clusternet.progress import Progress
 from napari_clusternet.training import monitor
 from napari_clusternet.training.checkpoints import Position
+from napari_clusternet.training.interest import draw_chances
 from napari_clusternet.training.learner import ClusteredBatch, CollapseError, Learner
 from napari_clusternet.training.randomness import Purpose, generator
 from napari_clusternet.training.state import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
 
     from napari_clusternet.config import ClusterNetDefaults
     from napari_clusternet.device import Device
@@ -62,13 +66,26 @@ class Run(Learner):
         self.best: State | None = None
 
     def clustering_batches(self, epoch: int) -> Iterator[list[Place]]:
-        """Yield the epoch's clustering batches: shuffled patches in groups of b_c."""
-        order = generator(self.seed, Purpose.ORDER, epoch).permutation(len(self.patches)).tolist()
+        """Yield the epoch's clustering batches: patches in random order, in groups of b_c."""
+        order = self._order(epoch)
         size = self.settings.cluster_batch
         move = self.settings.mode == "enhanced"
         rng = generator(self.seed, Purpose.ORIGIN, epoch) if move else None
         for start in range(0, len(order), size):
             yield self.patches.origins(order[start : start + size], rng)
+
+    def _order(self, epoch: int) -> list[int]:
+        """Return the epoch's patches: each once, or as many drawn by what they show."""
+        rng, count = generator(self.seed, Purpose.ORDER, epoch), len(self.patches)
+        if self.settings.sampling == "uniform":
+            order = rng.permutation(count)
+        else:
+            order = rng.choice(count, count, p=self._chances)
+        return [int(i) for i in order]
+
+    @cached_property
+    def _chances(self) -> npt.NDArray[np.float64]:
+        return draw_chances(self.patches, self.seed)
 
     def training_batches(
         self, batch: ClusteredBatch, moment: tuple[int, int]
