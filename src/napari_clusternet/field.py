@@ -54,16 +54,20 @@ class Field:
     Attributes
     ----------
     scene : Image or None
-        The scene, at the resolution the session works at; None after loading from a file.
+        The scene, at the resolution the session works at; None where it was not found after
+        loading from a file.
     region : tuple of slice
         The field ([z,] y, x), in the scene's pixels.
     fitted_on : Image
         Patches from all over the scene, on which the features were measured.
+    about : dict or None
+        What the session's file says of the scene; see `napari_clusternet.session_scene`.
     """
 
     scene: Image | None
     region: Region
     fitted_on: Image
+    about: dict[str, Any] | None = None
 
     @property
     def origin(self) -> npt.NDArray[np.int64]:

@@ -280,7 +280,8 @@ class Session:
         region : tuple of slice
             The field ([Z,] Y, X), in the scene's pixels. It may be widened by some pixels.
         scene : Image, optional
-            The scene, where the session was loaded from a file.
+            The scene, or the image of which it is a level, where the session was loaded from a
+            file and did not find it.
         callback : callable, optional
             Called with a `Progress` at every step; may raise to cancel.
 
@@ -292,7 +293,8 @@ class Session:
         Raises
         ------
         InputError
-            If this session is not on a field, or the region is not inside the scene.
+            If this session is not on a field, its scene is not known or the one given another,
+            or the region is not inside the scene.
         """
         return drain(self.move_steps(region, scene), callback)
 
@@ -808,7 +810,9 @@ class Session:
         path : str or pathlib.Path
             The session file.
         image : Image, optional
-            The image, if it is not where it was when the session was saved.
+            The image, if it is not where it was when the session was saved. Of a session on a
+            field it is the scene's image; without it, one that is not found is left out, and the
+            session cannot `move` until it is given.
 
         Returns
         -------

@@ -18,6 +18,8 @@ from napari_clusternet.partition import MAX_CLUSTER_ID, Move, Partition
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from napari_clusternet.tiles import Region
+
 #: Classes and random seeds are below these.
 _MAX_CLASSES, _MAX_SEED = 65536, 2**32
 
@@ -44,6 +46,21 @@ def check_matrix(matrix: FeatureMatrix, partition: Partition, base: npt.NDArray[
     _need(np.array_equal(matrix.valid, partition.cluster_map > 0), "clusters of other pixels")
     _array(base, "f", (len(base), matrix.n_features), "starting centroids")
     _need(len(base) >= 1, "no starting centroids")
+
+
+def check_field(region: Region, shape: tuple[int, ...], scene: Any) -> None:
+    """Check the place of a field whose image has a `shape`, and what is said of its scene.
+
+    Raises
+    ------
+    ValueError
+        If they are not what they should be.
+    """
+    _need(tuple(part.stop - part.start for part in region) == shape, "a field of another size")
+    far = 1 << (60 // len(shape))
+    _need(all(part.start >= 0 and part.stop <= far for part in region), "a field out of reach")
+    known = isinstance(scene, dict) and isinstance(scene.get("shape"), list)
+    _need(scene is None or known, "a scene that is none")
 
 
 def check_outside(outside: Outside, ndim: int) -> None:

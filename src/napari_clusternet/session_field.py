@@ -21,6 +21,7 @@ from napari_clusternet.history import ClusterState
 from napari_clusternet.partition import Partition
 from napari_clusternet.progress import Progress
 from napari_clusternet.replay import ClusterIds
+from napari_clusternet.session_scene import missing_scene, take_scene
 
 if TYPE_CHECKING:
     from napari_clusternet.config import Mode
@@ -75,10 +76,13 @@ def move_steps(
     if before is None or extractor is None:
         invalid("session", session.image.name, "not on a field of a scene",
                 "Open it with Session.on_field")  # fmt: skip
-    scene = before.scene if scene is None else scene
+    if scene is not None and scene is not before.scene:
+        take_scene(session, scene, "scene")
+    before = session.field
+    assert before is not None
+    scene = before.scene
     if scene is None:
-        invalid("scene", scene, "a loaded session does not know it", "Give the scene's image")
-    extractor.bands.check(scene, "the session")
+        invalid("scene", scene, missing_scene(before), "Give the scene's image")
     region = fields.field_region(scene, region, extractor.multiple)
     luggage = fields.pack(session._engine, before.origin, region)
     field = Field(scene, region, before.fitted_on)

@@ -25,6 +25,7 @@ from napari_clusternet.io.model_files import load_model, save_model
 from napari_clusternet.partition import Move, Partition
 from napari_clusternet.progress import drain
 from napari_clusternet.session_checks import (
+    check_field,
     check_history,
     check_matrix,
     check_outside,
@@ -33,6 +34,7 @@ from napari_clusternet.session_checks import (
     check_strokes,
 )
 from napari_clusternet.session_image import choose_image, describe_image, reopens
+from napari_clusternet.session_scene import describe_scene, find_scene
 
 if TYPE_CHECKING:
     from napari_clusternet.session import Session
@@ -189,9 +191,14 @@ def take_snapshot(session: Session, extra: Mapping[str, Any] | None = None) -> S
         metadata["field"] = {
             "region": [[part.start, part.stop] for part in session.field.region],
             "fitted_on": describe_image(session.field.fitted_on),
+            "scene": _about(session.field),
         }
         arrays |= _field_arrays(session.field, engine.matrix)
     return SessionSnapshot(session.image, arrays, metadata)
+
+
+def _about(field: Field) -> dict[str, Any] | None:
+    return field.about if field.scene is None else describe_scene(field.scene)
 
 
 def _field_arrays(field: Field, matrix: FeatureMatrix) -> dict[str, Any]:
@@ -204,8 +211,10 @@ def _field_arrays(field: Field, matrix: FeatureMatrix) -> dict[str, Any]:
     return arrays if outside.maps is None else arrays | {"outside_maps": outside.maps}
 
 
-def _field(record: dict[str, Any], arrays: dict[str, Any], ndim: int) -> tuple[Field, Outside]:
-    """Rebuild the field, but for its scene, and the pixels outside."""
+def _field(
+    record: dict[str, Any], arrays: dict[str, Any], shape: tuple[int, ...]
+) -> tuple[Field, Outside]:
+    """Rebuild the field, for `find_scene` to give its scene back, and the pixels outside."""
     prefix = "fitted_"
     own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
     fitted_on = choose_image("", record["fitted_on"], own, None)
@@ -214,10 +223,10 @@ def _field(record: dict[str, Any], arrays: dict[str, Any], ndim: int) -> tuple[F
         np.asarray(arrays["outside_places"], np.int64), arrays["outside_rows"],
         arrays.get("outside_maps"),
     )  # fmt: skip
-    check_outside(outside, ndim)
-    if len(region) != ndim:
-        raise ValueError(f"a region of {len(region)} axes")
-    return Field(None, region, fitted_on), outside
+    check_outside(outside, len(shape))
+    about = record.get("scene")
+    check_field(region, shape, about)
+    return Field(None, region, fitted_on, about), outside
 
 
 def save_session(session: Session, path: str | Path) -> Path:
@@ -227,7 +236,9 @@ def save_session(session: Session, path: str | Path) -> Path:
 
 def load_session(cls: type[Session], path: str | Path, image: Image | None) -> Session:
     """Read what `save_session` wrote; see `Session.load`."""
-    return load_with_extra(cls, path, image)[0]
+    session, _ = load_with_extra(cls, path, image)
+    find_scene(session, image)
+    return session
 
 
 def load_with_extra(
@@ -243,7 +254,8 @@ def load_with_extra(
         The session file.
     images : Image or iterable of Image, optional
         The image, or candidates of which the right one is taken; where none is, the image is
-        taken from the file, or from where it was.
+        taken from the file, or from where it was. Of a session on a field the image may also be
+        the scene's, for `napari_clusternet.session_scene.find_scene` to check.
 
     Raises
     ------
@@ -257,6 +269,8 @@ def load_with_extra(
         path, kind=KIND, version=VERSION, required=_REQUIRED, finite=False
     )
     extra = metadata.get("extra", {})
+    if "field" in metadata and isinstance(images, Image):
+        images = [images]
     try:
         picture = choose_image(path, metadata["image"], arrays, images)
         return _rebuild(cls, arrays, metadata, picture), extra if isinstance(extra, dict) else {}
@@ -300,7 +314,7 @@ def _rebuild(
         session.features = _features(metadata["features"], arrays)
         fitted_on, outside = None, None
         if "field" in metadata:
-            session.field, outside = _field(metadata["field"], arrays, image.ndim)
+            session.field, outside = _field(metadata["field"], arrays, image.shape)
             fitted_on = session.field.fitted_on
         steps = matrix_steps(image, session.features, session.random_state, fitted_on, outside)
         session._extractor, matrix = drain(steps)

@@ -9,7 +9,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 
+import napari_clusternet as cn
 from napari_clusternet._napari import scene_layer, scenes
 from napari_clusternet._napari.classify_dock import LARGE, ClassifyDock
 from napari_clusternet._napari.controller import current
@@ -210,6 +212,111 @@ def test_a_session_file_of_a_field(
     assert control.go_on_here()
     qtbot.waitUntil(lambda: control.active is not first, timeout=60_000)
     assert np.array_equal(control.labels_layer.data, truth[control.session.field.region])
+
+
+def opened(control: Any, qtbot: Any, file: Path) -> Any:
+    """Open a session; return its segmentation."""
+    assert control.open_session(file)
+    qtbot.waitUntil(lambda: not control.runner.busy, timeout=60_000)
+    return control.active
+
+
+def goes_on_at(control: Any, viewer: Any, qtbot: Any, truth: np.ndarray, y: int, x: int) -> None:
+    """Look elsewhere: it is filled in, and the session goes on there."""
+    look(viewer, y, x)
+    scene = settled(control, qtbot)
+    near = (slice(y - 50, y + 50), slice(x - 50, x + 50))
+    assert np.array_equal(np.asarray(scene.layer.data[0])[near], truth[near])
+    first = control.active
+    assert control.go_on_here()
+    qtbot.waitUntil(lambda: control.active is not first, timeout=60_000)
+    region = control.session.field.region
+    assert all(part.start <= at <= part.stop for part, at in zip(region, (y, x), strict=True))
+    assert np.array_equal(control.labels_layer.data, truth[region])
+    assert control.session.stroke_counts.tolist() == [24, 24]
+
+
+def test_a_session_opened_in_an_empty_viewer_opens_its_scene_s_file(
+    make_napari_viewer: Any, qtbot: Any, truth: np.ndarray, tmp_path: Path, told: list[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(-20, 20, (3, *SHAPE))
+    pixels = (np.where(truth == 1, 60, 180) + noise).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "city.tif", pixels, photometric="minisblack", tile=(128, 128))
+    scene = cn.open_image(tmp_path / "city.tif", axes="CYX", spacing=(0.5, 0.5))
+    field = (slice(128, 384), slice(128, 448))
+    session = cn.Session.on_field(scene, field, features="bands", n_clusters=8)
+    strokes = session.strokes.copy()
+    for value in (1, 2):
+        y, x = np.argwhere(truth[field] == value)[10]
+        strokes[y : y + 6, x : x + 4] = value
+    session.update(strokes)
+    session.save(tmp_path / "a.clusternet")
+
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(900, 700)
+    control = current(viewer)
+    segmentation = opened(control, qtbot, tmp_path / "a.clusternet")
+    assert segmentation.image_layers == (viewer.layers["city.tif"],)
+    assert segmentation.name == "city.tif 128, 128"
+    assert np.allclose(control.strokes_layer.data_to_world((0, 0)), (64, 64))
+    city = viewer.layers["city.tif"]
+    assert np.allclose(city.data_to_world((0, 128, 128))[-2:], (64, 64))
+    assert np.array_equal(control.labels_layer.data, truth[field])
+    goes_on_at(control, viewer, qtbot, truth, 800, 1000)
+    assert not told
+
+
+def test_a_session_opened_without_its_scene_says_so_and_finds_it_when_it_is_there(
+    control: Any, viewer: Any, qtbot: Any, truth: np.ndarray, tmp_path: Path, told: list[str]
+) -> None:
+    paint(control, qtbot, truth)
+    labels, region = control.session.labels, control.session.field.region
+    file = tmp_path / "a.clusternet"
+    control.save_session(file)
+    qtbot.waitUntil(lambda: not control.runner.busy, timeout=60_000)
+    levels = viewer.layers["city"].data
+    viewer.layers.clear()
+    qtbot.wait(50)
+    del told[:]
+
+    alone = opened(control, qtbot, file)
+    assert "'city' was not opened from a file" in told[-1]
+    assert "open the scene's image in the viewer, then the session again" in told[-1]
+    assert np.array_equal(control.session.labels, labels)
+    swap(control, qtbot)  # the field alone can be worked on
+    assert np.array_equal(control.labels_layer.data, 3 - truth[region])
+    swap(control, qtbot)
+    with pytest.raises(InputError, match="'city' was not opened from a file"):
+        control.go_on_here()
+
+    viewer.add_image(levels, multiscale=True, rgb=True, name="town", scale=(0.5, 0.5))
+    look(viewer, 300, 300)
+    there = opened(control, qtbot, file)
+    assert there.image_layers == (viewer.layers["town"],)
+    assert control.segmentations == [there]
+    assert there.strokes_layer is alone.strokes_layer
+    assert control.session.field.region == region
+    goes_on_at(control, viewer, qtbot, truth, 800, 1000)
+
+
+@pytest.mark.slow
+def test_a_layer_that_lies_elsewhere_by_now_is_not_the_scene(
+    control: Any, viewer: Any, qtbot: Any, truth: np.ndarray, tmp_path: Path, told: list[str]
+) -> None:
+    paint(control, qtbot, truth)
+    control.save_session(tmp_path / "a.clusternet")
+    qtbot.waitUntil(lambda: not control.runner.busy, timeout=60_000)
+    city = viewer.layers["city"]
+    for layer in tuple(viewer.layers):
+        if layer is not city:
+            viewer.layers.remove(layer)
+    city.translate = (40, 0)
+    opened(control, qtbot, tmp_path / "a.clusternet")
+    assert control.session.field.scene is None
+    assert "then the session again" in told[-1]
+    city.translate = (0, 0)
+    opened(control, qtbot, tmp_path / "a.clusternet")
+    assert control.session.field.scene is not None
 
 
 def test_closing_while_it_fills_in(

@@ -16,6 +16,7 @@ from napari_clusternet._napari.timers import stop_timer
 from napari_clusternet.errors import invalid
 from napari_clusternet.field import crop, field_in_view
 from napari_clusternet.session import Session
+from napari_clusternet.session_scene import missing_scene
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
@@ -127,15 +128,15 @@ class Scenes:
         if session.field is None or left is None:
             invalid("session", left and left.name, "not on a field of a scene",
                     "Start on an image of more than 32 megapixels")  # fmt: skip
-        scene = self._scene_of(left)
+        scene = session.field.scene
         if scene is None:
-            invalid("session", left.name, "its scene is not in the viewer",
-                    "Open the scene's image, and start there")  # fmt: skip
+            invalid("session", left.name, missing_scene(session.field),
+                    "Open the scene's image in the viewer, then the session again")  # fmt: skip
         region = self._field_in_view(scene)
         if region == session.field.region:
             show_info("This is the part that is being worked on.")
             return False
-        version, steps = session.version, session.move_steps(region, scene)
+        version, steps = session.version, session.move_steps(region)
 
         def arrive(other: Session) -> None:
             if session.version != version:  # strokes came meanwhile: they are to go along
@@ -165,14 +166,6 @@ class Scenes:
             data = np.where(known > 0, known, painted.data)
             painted.data = data.astype(np.promote_types(known.dtype, np.uint8))
         segmentation.open(session)
-
-    def _scene_of(self: Controller, segmentation: Segmentation) -> Image | None:
-        """Return the scene that an image is a field of, at the resolution it is worked on."""
-        known = self._scenes.get(segmentation.image_layers)
-        session = segmentation.session
-        if known is not None:
-            return known.scene
-        return None if session is None or session.field is None else session.field.scene
 
     def _field_in_view(self: Controller, scene: Image) -> Region:
         """Return what is in view of a scene, as far as the preferences let it be worked on."""
@@ -210,7 +203,12 @@ class Scenes:
         return None if found is None else found.layer
 
     def _open_scene(self: Controller, segmentation: Segmentation, scene: Image) -> None:
+        """Show the classes of a scene; if those of its layers are there already, keep them."""
         layers = segmentation.image_layers
+        known = self._scenes.get(layers)
+        if known is not None and known.scene.shape == scene.shape:
+            return
+        self._leave_scene(layers)
         labels = SceneLabels(scene.shape)
         selected = self.viewer.layers.selection.active
         layer = self.viewer.add_labels(

@@ -23,6 +23,7 @@ from napari_clusternet.io.opening import local_path
 from napari_clusternet.progress import Progress
 from napari_clusternet.session import Session
 from napari_clusternet.session_file import load_with_extra, take_snapshot
+from napari_clusternet.session_scene import find_scene, missing_scene
 
 if TYPE_CHECKING:
     import os
@@ -82,7 +83,7 @@ class Transfer(Exporting):
             A file written by `save_session` or `Session.save`.
         layers : Layer or sequence of Layer, optional
             The image; by default a layer of the viewer that holds it, else the one in the file or
-            where it was, which becomes a new layer.
+            where it was, which becomes a new layer. Of a session on a field it is the scene's.
 
         Returns
         -------
@@ -103,14 +104,19 @@ class Transfer(Exporting):
         else:
             choices = list(self._images_here())
 
-        def steps() -> Generator[Progress, None, tuple[Session, dict[str, Any]]]:
+        def steps() -> Generator[Progress, None, tuple[Session, dict[str, Any], Image]]:
             yield Progress("reading", 0, 1)
             images = [image for image, _ in choices]
-            return load_with_extra(Session, file, images[0] if layers is not None else images)
+            given = images[0] if layers is not None else images
+            session, extra = load_with_extra(Session, file, given)
+            scene = find_scene(session, given)
+            return session, extra, session.image if scene is None else scene
 
-        def done(loaded: tuple[Session, dict[str, Any]]) -> None:
-            session, extra = loaded
-            found = next((own for image, own in choices if image is session.image), None)
+        def done(loaded: tuple[Session, dict[str, Any], Image]) -> None:
+            session, extra, image = loaded
+            found = next((own for choice, own in choices if choice is image), None)
+            if found is None:
+                found = (self._add_layer(layer_data(image)),)
             self._show_session(session, extra, found)
             self.transferred.emit([Outcome(file.name, file)])
 
@@ -120,6 +126,8 @@ class Transfer(Exporting):
         """Go through the images of the viewer, those that are being segmented first."""
         for segmentation in self.segmentations:
             yield segmentation.image, segmentation.image_layers
+        for layers, shown in self._scenes.items():
+            yield shown.scene, layers
         for layer in self.viewer.layers:
             if not isinstance(layer, ImageLayer):
                 continue
@@ -131,24 +139,28 @@ class Transfer(Exporting):
         self: Controller,
         session: Session,
         extra: dict[str, Any],
-        layers: tuple[Layer, ...] | None,
+        layers: tuple[Layer, ...],
     ) -> Segmentation:
         """Bring an opened session into the viewer; strokes painted before stay in their layer."""
-        is_field = layers is not None and session.field is not None
-        if layers is None:
-            layers = (self._add_layer(layer_data(session.image)),)
-        old = next((s for s in self.segmentations if s.image_layers == layers), None)
-        if old is not None:
-            self.drop(old)
+        scene = None if session.field is None else session.field.scene
+        for old in tuple(self.segmentations):
+            if old.image_layers == layers or old.image is session.image:
+                self.drop(old)
         self._take_classes(extra)
         names = self.classes.names
         strokes = session.strokes.copy()
-        name = f"{session.image.name if is_field else layers[0].name} strokes"
+        name = f"{layers[0].name if scene is None else session.image.name} strokes"
         layer = next((one for one in self.viewer.layers if one.name == name), None)
         if not isinstance(layer, Labels) or not _equal(layer.data, strokes):
             layer = self._add_layer(labels_layer_data(strokes, session.image, name, names))
-        segmentation = self._segmentation(session.image, layers, layer, is_field)
+        segmentation = self._segmentation(session.image, layers, layer, scene is not None)
+        if scene is not None:
+            self._open_scene(segmentation, scene)
         segmentation.open(session)
+        if session.field is not None and scene is None:
+            show_warning(f"{segmentation.name} can be worked on, but not what is around it: "
+                         f"{missing_scene(session.field)}. To go on elsewhere, open the scene's "
+                         "image in the viewer, then the session again.")  # fmt: skip
         self.autosave.saved(layer, self.autosave.version(layer))
         return segmentation
 

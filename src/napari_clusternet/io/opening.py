@@ -98,8 +98,9 @@ def open_image(
             refuse(path, f"it has {image.n_bands} bands; at most {FILES.max_bands} are read",
                    "Choose bands with the tool that made it, or check axes=")  # fmt: skip
         # what the file did not say, so that a session can open it again in the same way
-        opened = {"axes": axes, "complex_values": complex_values}
-        image = replace(image, extra={**image.extra, "opened_with": opened})
+        opened = {"opened_with": {"axes": axes, "complex_values": complex_values}}
+        levels = tuple(replace(one, extra={**one.extra, **opened}) for one in image.levels)
+        image = replace(image, extra={**image.extra, **opened}, levels=levels)
     elif is_layer(source):
         image = image_from_layer(source, options)
     else:
