@@ -16,6 +16,7 @@ EXTRACTORS = Registry(
         "bands": "napari_clusternet.features.bands:BandFeatures",
         "filters": "napari_clusternet.features.filters:FilterFeatures",
         "context": "napari_clusternet.context:ContextFeatures",
+        "generic": "napari_clusternet.features.generic:GenericFeatures",
         "pretrained": "napari_clusternet.features.pretrained:PretrainedFeatures",
         "pretrained-64": "napari_clusternet.features.pretrained:PretrainedComponents",
     },

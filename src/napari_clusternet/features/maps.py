@@ -32,12 +32,19 @@ class PretrainedMaps:
         Spatial shape ([Z,] Y, X) of the image.
     channels, strides : sequence of int
         Channels and stride of each map.
+    learned : bool
+        Whether the last map sums the others up; see
+        `napari_clusternet.networks.map_network.MapNetwork`.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], channels: Sequence[int], strides: Sequence[int]
+        self,
+        shape: tuple[int, ...],
+        channels: Sequence[int],
+        strides: Sequence[int],
+        learned: bool = False,
     ) -> None:
-        self.shape, self._strides = shape, tuple(strides)
+        self.shape, self._strides, self.learned = shape, tuple(strides), learned
         wide = [round_up(size, max(strides)) for size in shape[-2:]]
         self._levels = [
             np.zeros((c, *shape[:-2], *(size // s for size in wide)), np.float16)
@@ -61,15 +68,18 @@ class PretrainedMaps:
                 here.append(slice(crop.start // step, crop.start // step + cells))
             level[tuple(there)] = block[tuple(here)]
 
-    def take(self, pixels: IntArray) -> FloatArray:
+    def take(self, pixels: IntArray, *, learned: bool = False) -> FloatArray:
         """Return the channels (n, c) in float32 of pixels, given by flat index.
 
+        With `learned`, the last map's alone, which sums the others up.
         They are interpolated as `napari_clusternet.networks.efficientnet_lite.place` does.
         """
         *planes, rows, columns = np.unravel_index(pixels, self.shape)
-        found = np.empty((len(pixels), self.n_channels), np.float32)
+        first = len(self._levels) - 1 if learned else 0
+        levels = self._levels[first:]
+        found = np.empty((len(pixels), sum(map(len, levels))), np.float32)
         done = 0
-        for level, stride in zip(self._levels, self._strides, strict=True):
+        for level, stride in zip(levels, self._strides[first:], strict=True):
             top, bottom, down = _neighbours(rows, stride, level.shape[-2])
             left, right, along = _neighbours(columns, stride, level.shape[-1])
             upper = _between(level, planes, top, left, right, along)

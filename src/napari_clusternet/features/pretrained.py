@@ -199,7 +199,8 @@ class PretrainedFeatures:
 
     def new_maps(self, shape: tuple[int, ...]) -> PretrainedMaps:
         """Return room for the maps of an image of so many pixels ([Z,] Y, X)."""
-        return PretrainedMaps(shape, self.network.map_channels, self.network.map_strides)
+        network = self.network
+        return PretrainedMaps(shape, network.map_channels, network.map_strides, network.learned)
 
     @property
     def has_maps(self) -> bool:
@@ -229,6 +230,8 @@ class PretrainedFeatures:
             scaled = (channels - self.shift[own].reshape(column)) * self.scale[own].reshape(column)
             if self.bases is not None:  # at the map's own resolution, where there is less to do
                 scaled = np.tensordot(self.bases[i], scaled, axes=1)
+            if not len(scaled):
+                continue
             planes = torch.from_numpy(scaled if self.ndim == 3 else scaled[:, None]).movedim(1, 0)
             placed = place(planes, stride)[..., : valid.shape[-2], : valid.shape[-1]]
             rows = slice(done, done + len(scaled))
