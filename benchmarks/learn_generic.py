@@ -149,7 +149,9 @@ class Patches:
     targets: np.ndarray
 
 
-def prepare(encoder: nn.Module, patches: Iterable[np.ndarray], n: int, seed: int) -> Patches:
+def prepare(
+    encoder: nn.Module, patches: Iterable[np.ndarray], n: int, rng: np.random.Generator
+) -> Patches:
     """Look at `n` patches; the first hundred say what the components are."""
     sizes = MAP_COMPONENTS * len(SCALES)
     found = Patches(
@@ -157,7 +159,7 @@ def prepare(encoder: nn.Module, patches: Iterable[np.ndarray], n: int, seed: int
             np.empty((n, c, PATCH // s, PATCH // s), np.float16)
             for c, s in zip(MAP_CHANNELS, MAP_STRIDES, strict=True)
         ],
-        np.random.default_rng(seed).integers(0, PATCH // 2, (n, PIXELS, 2)),
+        rng.integers(0, PATCH // 2, (n, PIXELS, 2)),
         np.empty((n, PIXELS, sum(sizes)), np.float16),
     )
     bases: list[tuple[np.ndarray, np.ndarray]] = []
@@ -178,9 +180,10 @@ def prepare(encoder: nn.Module, patches: Iterable[np.ndarray], n: int, seed: int
     return found
 
 
-def learn(decoder: nn.Module, patches: Patches, rounds: int, seed: int) -> list[dict[str, float]]:
+def learn(
+    decoder: nn.Module, patches: Patches, rounds: int, seed: int, rng: np.random.Generator
+) -> list[dict[str, float]]:
     """Train the decoder; return the losses of the patches held out."""
-    rng = np.random.default_rng(seed)
     n, width = len(patches.targets), patches.targets.shape[-1]
     learned, held_out = np.flatnonzero(np.arange(n) % HELD_OUT), np.arange(0, n, HELD_OUT)
     rows = patches.targets[learned, ::8].reshape(-1, width).astype(np.float32)
@@ -256,8 +259,8 @@ def main() -> None:
     shares = np.array([float(share) for share in named.values()])
     rng, start = np.random.default_rng(options.seed), time.perf_counter()
     drawn = (draw(kinds, shares / shares.sum(), rng) for _ in iter(int, 1))
-    patches = prepare(network.encoder.eval(), drawn, options.patches, options.seed)
-    curve = learn(network.decoder, patches, options.rounds, options.seed)
+    patches = prepare(network.encoder.eval(), drawn, options.patches, rng)
+    curve = learn(network.decoder, patches, options.rounds, options.seed, rng)
     values = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
     small = {k: v.half() if v.ndim > 1 else v for k, v in values.items()}
     save_file({k: v.contiguous() for k, v in small.items()}, options.out)

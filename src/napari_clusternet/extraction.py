@@ -14,7 +14,6 @@ from napari_clusternet.extractor import Extractor
 from napari_clusternet.features import EXTRACTORS
 from napari_clusternet.features.combined import CombinedFeatures
 from napari_clusternet.features.matrix import FeatureMatrix, Outside, collect, from_array
-from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.image import Image
 from napari_clusternet.partition import MAX_CLUSTER_ID
 from napari_clusternet.progress import Progress
@@ -30,13 +29,13 @@ def resolve_steps(
     """Turn ``"auto"`` and ``"learn"`` into what they stand for; leave the rest as it is.
 
     ``"auto"`` is ``"learn"`` in paper mode. In enhanced mode it is the filter bank, which answers
-    in seconds; with `maps`, and but for volumes without thick slices, what surrounds a pixel
-    beside it (``"context"``), or where the extra ``pretrained`` is installed a pretrained network's
-    maps. ``"learn"`` trains a `ClusterNet` on the image now; in enhanced mode the filter bank
-    stands beside what it learns.
+    in seconds; with `maps`, and but for volumes without thick slices, the generic network beside
+    it (``"generic"``). ``"learn"`` trains a `ClusterNet` on the image now; in enhanced mode the
+    filter bank stands beside what it learns.
     """
     if isinstance(features, str) and features == "auto":
-        features = "learn" if mode == "paper" else _best_known(image) if maps else "filters"
+        enhanced = "generic" if maps and _helps(image) else "filters"
+        features = "learn" if mode == "paper" else enhanced
     if not isinstance(features, str) or features != "learn":
         return features
     from napari_clusternet.clusternet import ClusterNet
@@ -47,15 +46,13 @@ def resolve_steps(
     return model if mode == "paper" else (model, "filters")
 
 
-def _best_known(image: Image) -> Any:
-    """Return the filter bank, with a network's maps or the context where they help.
+def _helps(image: Image) -> bool:
+    """Return whether the generic network is worth its time on such an image.
 
-    Volumes whose slices lie close together are better told by the filters alone: both the maps,
-    made slice by slice, and the context cost them Dice where it was measured.
+    Volumes whose slices lie close together are better told by the filters alone: what networks
+    see slice by slice cost them Dice where it was measured.
     """
-    if image.ndim == 3 and all(fine_axes(image.spacing)):
-        return "filters"
-    return "context" if weights_file() is None else ("filters", "pretrained-64")
+    return image.ndim == 2 or not all(fine_axes(image.spacing))
 
 
 def is_model(features: Any) -> bool:

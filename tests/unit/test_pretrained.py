@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_clusternet import extraction
 from napari_clusternet.errors import FileFormatError, MissingExtraError
 from napari_clusternet.extraction import fit_extractor, resolve_steps
 from napari_clusternet.extractor import iter_tiles, transform
@@ -161,25 +160,20 @@ def test_kept_maps_are_those_of_the_pixels(
 
 
 @pytest.mark.parametrize(
-    ("axes", "shape", "spacing", "with_maps"),
+    ("axes", "shape", "spacing", "expected"),
     [
-        ("CYX", (3, 32, 32), (1, 1), True),
-        ("CZYX", (1, 8, 32, 32), (10, 1.5, 1.5), True),
-        ("CZYX", (1, 8, 32, 32), (1, 1, 1), False),
-        ("CZYX", (1, 8, 32, 32), (3, 1, 1), False),
+        ("CYX", (3, 32, 32), (1, 1), "generic"),
+        ("CZYX", (1, 8, 32, 32), (10, 1.5, 1.5), "generic"),
+        ("CZYX", (1, 8, 32, 32), (1, 1, 1), "filters"),
+        ("CZYX", (1, 8, 32, 32), (3, 1, 1), "filters"),
     ],
 )
-def test_auto_takes_maps_or_context_of_pictures_and_of_thick_slices(
-    axes: str, shape: tuple[int, ...], spacing: tuple[float, ...], with_maps: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(extraction, "weights_file", lambda: Path("weights"))
+def test_auto_takes_the_generic_network_for_pictures_and_thick_slices(
+    axes: str, shape: tuple[int, ...], spacing: tuple[float, ...], expected: str
+) -> None:
     image = Image.from_array(np.zeros(shape, np.float32), axes=axes, spacing=spacing)
-    found = drain(resolve_steps(image, "auto", "enhanced", 0, maps=True))
-    assert found == (("filters", "pretrained-64") if with_maps else "filters")
-    monkeypatch.setattr(extraction, "weights_file", lambda: None)
-    found = drain(resolve_steps(image, "auto", "enhanced", 0, maps=True))
-    assert found == ("context" if with_maps else "filters")
+    assert drain(resolve_steps(image, "auto", "enhanced", 0, maps=True)) == expected
+    assert drain(resolve_steps(image, "auto", "enhanced", 0)) == "filters"
 
 
 def test_components_are_those_of_each_map(weights: Path) -> None:

@@ -27,6 +27,7 @@ _FEATURES = {
     "Bands as they are": "bands",
     "Filters: colour, edges, texture": "filters",
     "Filters, and what lies around": "context",
+    "Filters, and the generic network": "generic",
     LEARNED: LEARNED,
     LEARNED_ONLY: LEARNED_ONLY,
     "Learn now, on this image (minutes)": "learn",

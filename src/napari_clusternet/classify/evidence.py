@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.integer]
 
 
-class Maps(Protocol):
-    """What `napari_clusternet.features.maps.PretrainedMaps` is here."""
-
-    @property
-    def learned(self) -> bool:
-        """Whether the last map sums the others up."""
-
-
 class Matrix(Protocol):
     """What `napari_clusternet.features.matrix.FeatureMatrix` is here."""
 
@@ -31,8 +23,8 @@ class Matrix(Protocol):
         """Which pixels are valid, ([Z,] Y, X)."""
 
     @property
-    def maps(self) -> Maps | None:
-        """All maps of a trained network."""
+    def maps(self) -> object | None:
+        """All maps of a pretrained network."""
 
     @property
     def of_maps(self) -> npt.NDArray[np.bool_]:
@@ -41,8 +33,8 @@ class Matrix(Protocol):
     def take(self, pixels: IntArray) -> npt.NDArray[np.floating]:
         """Features (n, n_features) of pixels by flat index."""
 
-    def take_maps(self, pixels: IntArray, *, learned: bool = False) -> FloatArray:
-        """Channels (n, channels) of the maps, or of the learned one, of pixels by flat index."""
+    def take_maps(self, pixels: IntArray) -> FloatArray:
+        """Channels (n, channels) of the maps, of pixels by flat index."""
 
     def places(self, pixels: IntArray) -> npt.NDArray[np.int64]:
         """Pixel indices (n, ndim) of pixels by flat index."""
@@ -56,7 +48,6 @@ _PARTS = {
     "place": ("place",),
     "own+place": ("own", "place"),
     "maps": ("maps",),
-    "own+learned": ("own", "learned"),
     "all": ("own", "maps", *("place",) * PLACE_REPEATS),
 }
 
@@ -68,8 +59,7 @@ class Evidence:
     - ``place``: the pixel's place.
     - ``own+place``: both.
     - ``maps``: all channels of those maps; only if there are any.
-    - ``own+learned``: ``own``, and the map that was learned to sum the others up, if there is one.
-    - ``all``: ``own``, ``maps`` and ``place``.
+    - ``all``: all of that.
 
     Parameters
     ----------
@@ -91,11 +81,6 @@ class Evidence:
         """Whether there is the group ``maps``."""
         return self._matrix.maps is not None
 
-    @property
-    def has_learned(self) -> bool:
-        """Whether there is the group ``own+learned``."""
-        return self._matrix.maps is not None and self._matrix.maps.learned
-
     def take(self, pixels: IntArray, names: Collection[str]) -> dict[str, FloatArray]:
         """Return the named groups, each (n, n_features) in float32, of valid pixels by index."""
         wanted = {part for name in names for part in _PARTS[name]}
@@ -106,8 +91,6 @@ class Evidence:
         matrix = self._matrix
         if name == "maps":
             return matrix.take_maps(pixels)
-        if name == "learned":
-            return matrix.take_maps(pixels, learned=True)
         if name == "place":
             place: FloatArray = matrix.places(pixels).astype(np.float32) * self._step
             return place

@@ -85,27 +85,21 @@ class CombinedFeatures:
 
     def __call__(self, values: FloatArray, valid: BoolArray) -> FloatArray:
         """Return features (F, [Z,] Y, X) of `values` (C, [Z,] Y, X); invalid pixels are 0."""
-        return self._join([part(values, valid) for part in self.parts])
+        return self.with_maps(values, valid)[0]
 
     def with_maps(
         self, values: FloatArray, valid: BoolArray
     ) -> tuple[FloatArray, list[FloatArray]]:
-        """Return what `__call__` does, and the maps it made on its way."""
-        blocks: list[FloatArray] = []
+        """Return what `__call__` does, and the maps it made on its way, of the first that does."""
+        joined = np.empty((self.n_features, *valid.shape), np.float32)
         maps: list[FloatArray] = []
+        fair, end = self.n_features / len(self.parts), 0
         for part in self.parts:
-            if has_maps(part) and not maps:  # one network's maps are kept
-                block, maps = part.with_maps(values, valid)  # type: ignore[attr-defined]
+            start, end = end, end + part.n_features
+            own = block = joined[start:end]
+            if has_maps(part) and not maps:
+                _, maps = part.with_maps(values, valid, out=own)  # type: ignore[attr-defined]
             else:
                 block = part(values, valid)
-            blocks.append(block)
-        return self._join(blocks), maps
-
-    def _join(self, blocks: list[FloatArray]) -> FloatArray:
-        fair = self.n_features / len(self.parts)
-        joined = np.empty((self.n_features, *blocks[0].shape[1:]), np.float32)
-        end = 0
-        for block in blocks:
-            start, end = end, end + len(block)
-            np.multiply(block, np.float32((fair / len(block)) ** 0.5), out=joined[start:end])
-        return joined
+            np.multiply(block, np.float32((fair / len(own)) ** 0.5), out=own)
+        return joined, maps

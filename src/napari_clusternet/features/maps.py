@@ -32,9 +32,6 @@ class PretrainedMaps:
         Spatial shape ([Z,] Y, X) of the image.
     channels, strides : sequence of int
         Channels and stride of each map.
-    learned : bool
-        Whether the last map sums the others up; see
-        `napari_clusternet.networks.map_network.MapNetwork`.
     """
 
     def __init__(
@@ -42,9 +39,8 @@ class PretrainedMaps:
         shape: tuple[int, ...],
         channels: Sequence[int],
         strides: Sequence[int],
-        learned: bool = False,
     ) -> None:
-        self.shape, self._strides, self.learned = shape, tuple(strides), learned
+        self.shape, self._strides = shape, tuple(strides)
         wide = [round_up(size, max(strides)) for size in shape[-2:]]
         self._levels = [
             np.zeros((c, *shape[:-2], *(size // s for size in wide)), np.float16)
@@ -68,25 +64,37 @@ class PretrainedMaps:
                 here.append(slice(crop.start // step, crop.start // step + cells))
             level[tuple(there)] = block[tuple(here)]
 
-    def take(self, pixels: IntArray, *, learned: bool = False) -> FloatArray:
+    def take(self, pixels: IntArray) -> FloatArray:
         """Return the channels (n, c) in float32 of pixels, given by flat index.
 
-        With `learned`, the last map's alone, which sums the others up.
         They are interpolated as `napari_clusternet.networks.efficientnet_lite.place` does.
         """
-        *planes, rows, columns = np.unravel_index(pixels, self.shape)
-        first = len(self._levels) - 1 if learned else 0
-        levels = self._levels[first:]
-        found = np.empty((len(pixels), sum(map(len, levels))), np.float32)
-        done = 0
-        for level, stride in zip(levels, self._strides[first:], strict=True):
-            top, bottom, down = _neighbours(rows, stride, level.shape[-2])
-            left, right, along = _neighbours(columns, stride, level.shape[-1])
-            upper = _between(level, planes, top, left, right, along)
-            lower = _between(level, planes, bottom, left, right, along)
-            found[:, done : done + len(level)] = (upper + (lower - upper) * down).T
-            done += len(level)
-        return found
+        return at_pixels(self._levels, self._strides, self.shape, pixels)
+
+
+def at_pixels(
+    maps: Sequence[npt.NDArray[Any]],
+    strides: Sequence[int],
+    shape: tuple[int, ...],
+    pixels: IntArray,
+) -> FloatArray:
+    """Interpolate maps (c, [Z,] Y / s, X / s) of an image of `shape` to pixels by flat index.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (n, channels of all maps)
+    """
+    *planes, rows, columns = np.unravel_index(pixels, shape)
+    found = np.empty((len(pixels), sum(map(len, maps))), np.float32)
+    done = 0
+    for level, stride in zip(maps, strides, strict=True):
+        top, bottom, down = _neighbours(rows, stride, level.shape[-2])
+        left, right, along = _neighbours(columns, stride, level.shape[-1])
+        upper = _between(level, planes, top, left, right, along)
+        lower = _between(level, planes, bottom, left, right, along)
+        found[:, done : done + len(level)] = (upper + (lower - upper) * down).T
+        done += len(level)
+    return found
 
 
 def _neighbours(places: IntArray, stride: int, size: int) -> tuple[IntArray, IntArray, FloatArray]:

@@ -108,19 +108,18 @@ class FeatureMatrix:
         rows = pixels if self._row_of is None else self._row_of[pixels]
         return self.rows[rows].astype(np.float32, copy=False)
 
-    def take_maps(self, pixels: IntArray, *, learned: bool = False) -> npt.NDArray[np.float32]:
-        """Channels (n, channels) of the maps, or of the learned one, of pixels by flat index."""
+    def take_maps(self, pixels: IntArray) -> npt.NDArray[np.float32]:
+        """Channels (n, channels) of the maps, of pixels given by flat index."""
         assert self.maps is not None
         size = self.valid.size
         inside = pixels < size
         if inside.all():
-            return self.maps.take(pixels, learned=learned)
+            return self.maps.take(pixels)
         assert self.outside is not None
         assert self.outside.maps is not None
-        first = self.maps.take(pixels[inside], learned=learned)
-        found = np.empty((len(pixels), first.shape[1]), np.float32)
-        found[inside] = first
-        found[~inside] = self.outside.maps[pixels[~inside] - size][:, -first.shape[1] :]
+        found = np.empty((len(pixels), self.maps.n_channels), np.float32)
+        found[inside] = self.maps.take(pixels[inside])
+        found[~inside] = self.outside.maps[pixels[~inside] - size]
         return found
 
     def places(self, pixels: IntArray) -> npt.NDArray[np.int64]:

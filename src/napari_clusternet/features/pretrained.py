@@ -17,7 +17,7 @@ import torch
 from napari_clusternet.device import Device, select_device
 from napari_clusternet.errors import FileFormatError, invalid, missing_extra
 from napari_clusternet.features.bands import Projection, sample_blocks
-from napari_clusternet.features.maps import PretrainedMaps
+from napari_clusternet.features.maps import PretrainedMaps, at_pixels
 from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.networks.efficientnet_lite import EfficientNetLite0, place
 from napari_clusternet.networks.unet import pad_to_multiple
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 MAP_COMPONENTS = (8, 12, 12, 16, 16)
 #: Standard deviation of photographs after the network's own scaling, (value - 127) / 128.
 _CONTRAST = 0.5
+#: Channels that are interpolated together: few, so that memory is used again and not asked for.
+_AT_ONCE = 4
+#: Pixels of a block that scales and components are measured on.
+_PIXELS_PER_BLOCK = 4096
 
 
 @cache
@@ -199,8 +203,7 @@ class PretrainedFeatures:
 
     def new_maps(self, shape: tuple[int, ...]) -> PretrainedMaps:
         """Return room for the maps of an image of so many pixels ([Z,] Y, X)."""
-        network = self.network
-        return PretrainedMaps(shape, network.map_channels, network.map_strides, network.learned)
+        return PretrainedMaps(shape, self.network.map_channels, self.network.map_strides)
 
     @property
     def has_maps(self) -> bool:
@@ -213,15 +216,17 @@ class PretrainedFeatures:
         return np.ones(self.n_features, dtype=bool)
 
     def with_maps(
-        self, values: FloatArray, valid: BoolArray
+        self, values: FloatArray, valid: BoolArray, out: FloatArray | None = None
     ) -> tuple[FloatArray, list[FloatArray]]:
-        """Return what `__call__` does, and the `maps` it made on its way."""
+        """Return what `__call__` does, in `out` if given, and the `maps` it made on its way."""
         maps = self.maps(values, valid)
-        return self.from_maps(maps, valid), maps
+        return self.from_maps(maps, valid, out), maps
 
-    def from_maps(self, maps: list[FloatArray], valid: BoolArray) -> FloatArray:
-        """Return what `__call__` does, of the `maps` of the same block."""
-        features = np.empty((self.n_features, *valid.shape), np.float32)
+    def from_maps(
+        self, maps: list[FloatArray], valid: BoolArray, out: FloatArray | None = None
+    ) -> FloatArray:
+        """Return what `__call__` does, in `out` if given, of the `maps` of the same block."""
+        features = np.empty((self.n_features, *valid.shape), np.float32) if out is None else out
         ends = np.cumsum(self.network.map_channels)
         done = 0
         for i, (channels, stride) in enumerate(zip(maps, self.network.map_strides, strict=True)):
@@ -230,14 +235,15 @@ class PretrainedFeatures:
             scaled = (channels - self.shift[own].reshape(column)) * self.scale[own].reshape(column)
             if self.bases is not None:  # at the map's own resolution, where there is less to do
                 scaled = np.tensordot(self.bases[i], scaled, axes=1)
-            if not len(scaled):
-                continue
-            planes = torch.from_numpy(scaled if self.ndim == 3 else scaled[:, None]).movedim(1, 0)
-            placed = place(planes, stride)[..., : valid.shape[-2], : valid.shape[-1]]
-            rows = slice(done, done + len(scaled))
-            features[rows] = placed.movedim(0, 1).numpy().reshape(-1, *valid.shape)
-            done = rows.stop
-        features[:, ~valid] = 0
+            for start in range(0, len(scaled), _AT_ONCE):
+                some = scaled[start : start + _AT_ONCE]
+                planes = torch.from_numpy(some if self.ndim == 3 else some[:, None]).movedim(1, 0)
+                placed = place(planes, stride)[..., : valid.shape[-2], : valid.shape[-1]]
+                rows = slice(done, done + len(some))
+                features[rows] = placed.movedim(0, 1).numpy().reshape(-1, *valid.shape)
+                done = rows.stop
+        if not valid.all():
+            features[:, ~valid] = 0
         return features
 
     def _colours(self, values: FloatArray, valid: BoolArray) -> FloatArray:
@@ -263,11 +269,13 @@ def _joint(normalizer: Normalizer, n_bands: int) -> Normalizer:
 
 
 def _sample(features: PretrainedFeatures, image: Image, random_state: int) -> FloatArray:
-    """Return features (F, n) of sampled pixels."""
+    """Return the maps' channels (c, n) of sampled pixels."""
     samples = []
+    strides = features.network.map_strides
     for values, valid in sample_blocks(image, Normalizer.identity(image.n_bands), random_state)[:4]:
-        found = features(values, valid)[:, valid]
-        samples.append(found[:, :: max(1, found.shape[1] // 4096)])
+        pixels = np.flatnonzero(valid)
+        pixels = pixels[:: max(1, len(pixels) // _PIXELS_PER_BLOCK)]
+        samples.append(at_pixels(features.maps(values, valid), strides, valid.shape, pixels).T)
     return np.concatenate(samples, axis=1)
 
 

@@ -97,7 +97,6 @@ class GenericNetwork(MapNetwork):
     """
 
     map_channels, map_strides = (*MAP_CHANNELS, N_FEATURES), (*MAP_STRIDES, Decoder.stride)
-    learned = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,13 +15,10 @@ class MapNetwork(nn.Module):
     ----------
     map_channels, map_strides : tuple of int
         Channels c and stride s of each map.
-    learned : bool
-        Whether the last map is a decoder's, which learned to sum the others up.
     """
 
     map_channels: tuple[int, ...]
     map_strides: tuple[int, ...]
-    learned: bool = False
 
     @property
     def halo(self) -> int:
