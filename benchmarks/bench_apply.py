@@ -1,17 +1,20 @@
 """`apply` on growing images: peak memory, throughput against memory, efficiency of workers.
 
     python benchmarks/bench_apply.py --sizes 4096 8192 16384 --features bands
-    python benchmarks/bench_apply.py --sizes 2048 --features filters --workers 0 1 2
+    python benchmarks/bench_apply.py --sizes 4096 --features filters --workers 1 2 --one-core
 
 Sources are tiled GeoTIFFs, written block by block into --folder and kept for the next time. Every
 run is a process of its own, so that peaks do not mix; the session comes from a part of the scene.
-"In memory" is `Session.predict` of the same scene, where it has at most 2^24 pixels.
+"In memory" is `Session.predict` of the same scene, where it has at most 2^24 pixels. A process has
+as many threads as its share of the cores; with --one-core a single one has one core, so that two
+can be compared with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -87,6 +90,8 @@ def child(options: argparse.Namespace) -> None:
     """One measurement, printed as JSON."""
     import napari_clusternet as cn
 
+    if options.one_core and options.workers == 1:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     session = open_session(options.source, options.features, options.clusters)
     before, start, used = peak(resource.RUSAGE_SELF), time.perf_counter(), cpu_seconds()
     stages: dict[str, list[float]] = {}
@@ -122,7 +127,7 @@ def measure(options: argparse.Namespace, source: Path, workers: int) -> dict[str
     command = [sys.executable, __file__, "--child", "--source", str(source)]
     command += ["--workers", str(workers), "--features", options.features]
     command += ["--clusters", str(options.clusters), "--folder", str(options.folder)]
-    command += ["--suffix", options.suffix]
+    command += ["--suffix", options.suffix, *["--one-core"] * options.one_core]
     command += [] if options.memory is None else ["--memory", str(options.memory)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
@@ -139,6 +144,7 @@ def main() -> None:
     parser.add_argument("--suffix", default=".zarr", choices=(".zarr", ".tif"))
     parser.add_argument("--folder", type=Path, default=Path("/tmp/bench_apply"))
     parser.add_argument("--no-memory-run", action="store_true", help="leave `predict` out")
+    parser.add_argument("--one-core", action="store_true", help="one worker has one core")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
