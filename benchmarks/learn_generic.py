@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 import napari_clusternet as cn
 from napari_clusternet.clustering import KMeans
-from napari_clusternet.features.pretrained import MAP_COMPONENTS, _network
+from napari_clusternet.features.pretrained import _CONTRAST, MAP_COMPONENTS, _network
 from napari_clusternet.features.pretrained_weights import weights_file
 from napari_clusternet.networks.efficientnet_lite import MAP_CHANNELS, MAP_STRIDES
 from napari_clusternet.networks.generic import N_FEATURES, GenericNetwork
@@ -41,7 +41,6 @@ PATCH, SCALES, CLUSTERS = 256, (1.0, 2.0, 0.5), 800
 PIXELS, BATCH, WINDOW = 2048, 8, 128
 #: Every so many patches one is held out.
 HELD_OUT = 25
-CONTRAST = 0.5
 #: Weight of the features' own error beside the cross-entropy.
 REBUILD = 5.0
 
@@ -67,7 +66,7 @@ def pictures(path: Path) -> list[np.ndarray]:
 def shown(values: np.ndarray) -> np.ndarray:
     """As `PretrainedFeatures` shows three bands to a network."""
     centre, spread = np.nanmean(values), np.nanstd(values)
-    colours = (values - centre) / max(spread, 1e-6) * CONTRAST
+    colours = (values - centre) / max(spread, 1e-6) * _CONTRAST
     return np.clip(np.nan_to_num(colours), -1, 1).astype(np.float32)
 
 

@@ -15,6 +15,7 @@ from napari_clusternet.features.combined import CombinedFeatures
 from napari_clusternet.features.filters import FilterFeatures
 from napari_clusternet.features.pretrained import MAP_COMPONENTS, PretrainedFeatures
 from napari_clusternet.networks.generic import GenericNetwork
+from napari_clusternet.networks.weight_files import read_state_dict
 
 if TYPE_CHECKING:
     from napari_clusternet.image import Image
@@ -27,16 +28,13 @@ COMPONENTS = (*MAP_COMPONENTS, 32)
 
 @cache
 def _network(file: Path) -> GenericNetwork:
-    from safetensors.torch import load_file
-
-    network = GenericNetwork()
+    network, state = GenericNetwork(), read_state_dict(file)
     try:
-        state = {name: value.float() for name, value in load_file(file).items()}
         found = network.load_state_dict(state, strict=False)
         left = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
         if left or found.unexpected_keys:
             raise KeyError(*left, *found.unexpected_keys)
-    except Exception as error:
+    except (KeyError, RuntimeError) as error:
         problem = f"not weights of the generic network ({type(error).__name__}: {error})"
         invalid("weights", str(file), problem[:300], "Install napari-clusternet again",
                 error=FileFormatError)  # fmt: skip

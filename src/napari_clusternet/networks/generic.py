@@ -17,7 +17,7 @@ from napari_clusternet.networks.map_network import MapNetwork
 
 #: Features that the decoder gives, and the width of its levels, finest first.
 N_FEATURES, WIDTHS = 64, (24, 32, 48, 64, 64)
-#: What the decoder's own maps are kept small with beside the encoder's finest one.
+#: The encoder's finest map is scaled by it, to stand beside the decoder's last level.
 _FINEST = 0.1
 
 
